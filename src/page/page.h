@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Pages: the unit of residency, copy-on-write, freeing, checksums and I/O. And page references: where a page is now.
+ *
+ * A page reference is 64 bits, the low three a tag:
+ *   0 DRAM    pointer to struct page (0 as a whole: none)
+ *   1 OBJECT  pointer to a type's own directory in DRAM (src/types), which holds further references
+ *   2 PMEM    address of the PMEM backend: readable in place
+ *   3 NVME    address of the NVMe backend: has to be read first
+ * An address is 61 bits, chosen by the backend, and says everything needed to read or discard the record.
+ *
+ * Invariants
+ *  P1 A DRAM page with refs > 1 is never changed: a writer copies it first (page_write).
+ *  P2 page->lower is 0 or a PMEM/NVME reference to a record with exactly the page's present content (clean copy).
+ *  P3 One reference owns one count (DRAM) or the record (PMEM, NVME): page_release gives it back exactly once.
+ *  P4 A reference to a lower tier never changes while a command runs but by the calls below.
+ *
+ * Threads: executor only, but for page_create/page_free_unshared (any thread: workers fill pages nobody else sees yet).
+ */
+#ifndef FIRN_PAGE_PAGE_H
+#define FIRN_PAGE_PAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/assert.h"
+#include "base/bytes.h"
+#include "base/error.h"
+
+struct page {
+    uint32_t refs;     /* references from owners, replies, operations in flight, read buffer */
+    uint32_t bytes;    /* payload in use */
+    uint32_t capacity; /* payload allocated */
+    uint32_t clock;    /* page_clock() of the last access, for victims */
+    uint64_t lower;    /* clean copy below, or 0 (P2) */
+    uint8_t data[];
+};
+
+enum page_tag { PAGE_TAG_DRAM = 0, PAGE_TAG_OBJECT = 1, PAGE_TAG_PMEM = 2, PAGE_TAG_NVME = 3 };
+
+static inline enum page_tag page_ref_tag(uint64_t ref) {
+    return (enum page_tag)(ref & 7u);
+}
+static inline int page_ref_is_lower(uint64_t ref) {
+    return page_ref_tag(ref) >= PAGE_TAG_PMEM;
+}
+static inline uint64_t page_ref_address(uint64_t ref) {
+    return ref >> 3;
+}
+static inline uint64_t page_ref_lower(enum page_tag tag, uint64_t address) {
+    return address << 3 | (uint64_t)tag;
+}
+static inline struct page *page_ref_dram(uint64_t ref) {
+    return (struct page *)(uintptr_t)ref;
+}
+static inline uint64_t page_ref_of(const struct page *page) {
+    return (uint64_t)(uintptr_t)page;
+}
+static inline void *page_ref_object(uint64_t ref) {
+    return (void *)(uintptr_t)(ref & ~(uint64_t)7);
+}
+static inline uint64_t page_ref_of_object(const void *object) {
+    return (uint64_t)(uintptr_t)object | PAGE_TAG_OBJECT;
+}
+
+/* A page with refs 1, bytes 0 and room for at least ${capacity} payload bytes (rounded up to what the allocator gives anyway).
+ * Aborts on exhaustion; the try_ form returns NULL (use it for sizes a client or a tier chose). Any thread. */
+struct page *page_create(size_t capacity);
+struct page *page_try_create(size_t capacity);
+/* Bytes a page takes from the allocator. */
+size_t page_memory(const struct page *page);
+/* Free a page that no one else has seen (refs 1, no lower copy). Any thread. */
+void page_free_unshared(struct page *page);
+/* One more reference to a DRAM page. */
+static inline void page_retain(struct page *page) {
+    FIRN_ASSERT(page->refs > 0);
+    page->refs++;
+}
+
+/*
+ * Give ${ref} back: DRAM: drop one count, at zero free the page and discard its lower copy; PMEM, NVME: the record is dead.
+ * 0 is a no-op. OBJECT is refused (assert): its type frees it. Never blocks.
+ */
+void page_release(uint64_t ref);
+
+/*
+ * Look at the payload of ${ref} without keeping anything.
+ *   0            *payload_out is valid until the executor's next turn or the next change or release of this page
+ *   FIRN_EFAULT  NVME page not here: recorded in the current fault set (fault.h); unwind, having changed nothing
+ *   FIRN_EIO, FIRN_ECORRUPT, FIRN_ENOTFOUND  the tier failed: unwind, reply with the error
+ * In sync mode it blocks instead of FIRN_EFAULT. ${seen_out} (may be NULL) is set to how often this NVME/PMEM page was read before
+ * within the promotion window (0: first time; always 0 for DRAM): the caller promotes from 1 on where it can. OBJECT is refused.
+ */
+FIRN_MUST_USE int page_peek(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
+
+/*
+ * page_peek for a reference whose owner is at hand: touches the page's clock and, when the manager says so (second read within the
+ * window, room in DRAM), promotes: *ref becomes a DRAM page whose lower copy is the old reference.
+ */
+FIRN_MUST_USE int page_read(uint64_t *ref, struct bytes *payload_out);
+
+/*
+ * A private, mutable DRAM page for *ref with room for ${capacity} payload bytes, content preserved (truncated never). *ref is updated;
+ * the old one (shared count, lower record) is given back; the new page has no lower copy. Same errors as page_peek, plus FIRN_ENOMEM;
+ * on failure nothing changed.
+ */
+FIRN_MUST_USE int page_write(uint64_t *ref, size_t capacity, struct page **page_out);
+
+/* Whether page_peek would succeed without a fault right now. */
+int page_is_ready(uint64_t ref);
+
+/* Coarse clock for page->clock: seconds since start, refreshed by the tier manager's cron. */
+uint32_t page_clock(void);
+void page_clock_set(uint32_t seconds);
+
+/* --- what the tier manager gives to this layer --- */
+struct page_tier_hooks {
+    /* Payload of a PMEM record in place, checksum verified: 0, FIRN_ECORRUPT, FIRN_EIO. */
+    int (*map)(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
+    /* NVME: from the read buffer: 0 with payload, FIRN_ENOTFOUND if not there, or the error the read ended with. */
+    int (*buffered)(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
+    /* NVME: read now, blocking; then as buffered. */
+    int (*read_sync)(uint64_t ref, struct bytes *payload_out);
+    /* The record is dead. */
+    void (*discard)(uint64_t ref);
+    /* Whether ${bytes} more in DRAM are worth it for a page read ${seen} times before. */
+    int (*wants_promotion)(uint64_t ref, size_t bytes, unsigned seen);
+};
+/* Install; NULL restores the default, in which lower references are refused by assert. */
+void page_set_tier_hooks(const struct page_tier_hooks *hooks);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * struct entry: a key, its metadata and, where it is small, its value, in one allocation.
+ *
+ *   OFFSET SIZE FIELD
+ *        0    1 type (low 4 bits, enum type_id), reported encoding (high 4 bits, enum encoding)
+ *        1    1 flags (ENTRY_*)
+ *        2    2 key length; 0xffff: four more bytes of length stand right before the key
+ *        4    4 clock: Redis's 24-bit LRU/LFU field in the low bits; the high 8 bits belong to the keyspace
+ *        8    4 size: string length, or number of elements of a collection
+ *       12    8 expiry, ms since the epoch        only with ENTRY_EXPIRY
+ *        .    8 page reference                    only with ENTRY_REF
+ *        .    4 long key length                   only when the key is 65535 bytes or longer
+ *        .    n key
+ *        .    m inline value (size bytes; 8 for an integer)   only with ENTRY_INLINE
+ *
+ * E1 ENTRY_INLINE without ENTRY_REF: the value is here. ENTRY_REF without ENTRY_INLINE: the value is at ref. Both: the value is here
+ *    and a clean copy of it is below, at ref (a PMEM or NVME reference). A collection always has ENTRY_REF and never ENTRY_INLINE.
+ * E2 entry_set_* that change the layout return a new address; the owner table must be told (db does; nobody else calls them).
+ * E3 an integer string (encoding INT) is always inline: 8 bytes little-endian; size is its length in decimal digits.
+ *
+ * Executor only. Nothing here faults or blocks.
+ */
+#ifndef FIRN_TYPES_ENTRY_H
+#define FIRN_TYPES_ENTRY_H
+
+#include <stdint.h>
+
+#include "base/bytes.h"
+
+enum type_id { TYPE_STRING, TYPE_LIST, TYPE_SET, TYPE_ZSET, TYPE_HASH, TYPE_STREAM, TYPE_MODULE, TYPE_COUNT };
+
+/* What OBJECT ENCODING reports; independent of the page layout. Names: encoding_name(). */
+enum encoding {
+    ENCODING_RAW,
+    ENCODING_INT,
+    ENCODING_EMBSTR,
+    ENCODING_LISTPACK,
+    ENCODING_LISTPACKEX,
+    ENCODING_HASHTABLE,
+    ENCODING_INTSET,
+    ENCODING_QUICKLIST,
+    ENCODING_SKIPLIST,
+    ENCODING_STREAM,
+    ENCODING_COUNT
+};
+
+#define ENTRY_EXPIRY 0x01u
+#define ENTRY_REF    0x02u
+#define ENTRY_INLINE 0x04u
+#define ENTRY_PINNED 0x08u /* TIER PIN: never demoted */
+#define ENTRY_MOVING 0x10u /* a demotion of this entry is in flight: changing, moving or freeing it must tier_forget it */
+#define ENTRY_FIELD_TTL 0x20u /* hash with fields that expire (is in the field expiry index) */
+
+struct entry {
+    uint8_t type_encoding;
+    uint8_t flags;
+    uint16_t key_bytes;
+    uint32_t clock;
+    uint32_t size;
+    uint8_t tail[];
+} __attribute__((packed, aligned(4)));
+
+static inline enum type_id entry_type(const struct entry *entry) {
+    return (enum type_id)(entry->type_encoding & 15u);
+}
+static inline enum encoding entry_encoding(const struct entry *entry) {
+    return (enum encoding)(entry->type_encoding >> 4);
+}
+static inline void entry_set_encoding(struct entry *entry, enum encoding encoding) {
+    entry->type_encoding = (uint8_t)((entry->type_encoding & 15u) | (unsigned)encoding << 4);
+}
+
+/* The name OBJECT ENCODING prints, and the name TYPE prints. */
+const char *encoding_name(enum encoding encoding);
+const char *type_name(enum type_id type);
+
+/* A new entry for ${key}: with inline room for ${inline_bytes} (uninitialised; ENTRY_INLINE set if ${with_inline}) and a zero ref word if
+ * ${with_ref}. size = 0, clock = 0, no expiry. Never NULL for keys and inline sizes within limits.h. */
+struct entry *entry_create(struct bytes key, enum type_id type, enum encoding encoding, int with_ref, int with_inline,
+                           uint32_t inline_bytes);
+/* Free the allocation only (not what ref refers to). */
+void entry_free(struct entry *entry);
+/* Bytes taken from the allocator by the entry itself. */
+size_t entry_memory(const struct entry *entry);
+struct bytes entry_key(const struct entry *entry);
+
+/* Expiry in ms since the epoch, or -1. */
+int64_t entry_expiry(const struct entry *entry);
+/* Page reference, or 0 without ENTRY_REF. */
+uint64_t entry_ref(const struct entry *entry);
+/* Address of the unaligned ref word as bytes; only with ENTRY_REF. Use entry_ref / entry_store_ref for access. */
+void entry_store_ref(struct entry *entry, uint64_t ref);
+/* Inline value bytes (8 for INT); only with ENTRY_INLINE. */
+uint8_t *entry_inline(const struct entry *entry);
+/* Inline bytes in use (8 for INT, else size), 0 without ENTRY_INLINE. */
+uint32_t entry_inline_bytes(const struct entry *entry);
+/* Inline bytes that fit without a new allocation. */
+uint32_t entry_inline_capacity(const struct entry *entry);
+
+/*
+ * The same entry with another layout: parts that are in both are kept (key, clock, flags, encoding, size; expiry, ref, inline bytes where both
+ * have them). ${entry} is consumed; the result may be at the same address. (E2)
+ */
+struct entry *entry_relayout(struct entry *entry, int with_expiry, int with_ref, int with_inline, uint32_t inline_bytes);
+
+#endif

@@ -13,6 +13,8 @@
 #include "base/error.h"
 #include "types/entry.h"
 
+struct bytes_builder; /* base/bytes_builder.h */
+
 #define OBJECT_MAGIC 0x0b1ec7a5u
 
 /* Head of every OBJECT. Objects are registered by id from creation to free, so that a finished demotion finds its page's slot again. */
@@ -91,8 +93,6 @@ struct type_ops {
     /* O(n) structural check; asserts. Skips pages that are not in DRAM. */
     void (*check)(const struct entry *entry);
 };
-
-struct bytes_builder;
 
 /* The ops of ${type}; NULL for a type that does not exist yet. */
 const struct type_ops *type_ops(enum type_id type);

@@ -1,0 +1,113 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Run files of Redis's own Tcl suite against firn-server and hold the result against not_passing.txt.
+
+    run.py --tests REDIS_TREE --server FIRN_SERVER [--stress off|pmem|nvme|random] [--jobs N] [file ...]
+
+The tree (from scripts/redis_source.sh) is only read: each file runs in a scratch copy of its tests folder, with a port block and a time limit
+of its own, so that one bad file costs only itself. Without file names those of files.txt run. Cases in not_passing.txt are not run; every other
+case must pass. Prints one line a file and at the end "N passed, N failed"; exit status 1 if any failed.
+"""
+import argparse, concurrent.futures, os, re, shutil, signal, subprocess, sys, tempfile, threading
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+PORTS_PER_FILE = 60
+FILE_SECONDS_MAX = 900
+
+
+def read_lines(name):
+    with open(os.path.join(HERE, name)) as lines:
+        return [line.rstrip("\n") for line in lines if line.strip() and not line.startswith("#")]
+
+
+def waiting_cases(path, stress):
+    """{file: [case name]} of the cases that are known not to pass; a row may hold for some stress modes only."""
+    cases = {}
+    for line in read_lines(path):
+        fields = [field.strip() for field in line.split(" | ")]
+        if len(fields) != 4:
+            sys.exit(f"{path}: want 'file | modes | case | reason': {line}")
+        file, modes, case, _reason = fields
+        if modes == "all" or stress in modes.split(","):
+            cases.setdefault(file, []).append(case)
+    return cases
+
+
+def make_scratch(folder, options):
+    shutil.copytree(os.path.join(options.tests, "tests"), os.path.join(folder, "tests"))
+    binaries = os.path.join(folder, "src")
+    os.mkdir(binaries)
+    os.symlink(os.path.realpath(options.server), os.path.join(binaries, "redis-server"))
+    for tool in ("redis-cli", "redis-benchmark", "redis-check-aof", "redis-check-rdb"):
+        found = shutil.which(tool)
+        if found:
+            os.symlink(found, os.path.join(binaries, tool))
+
+
+def run_file(file, number, skip, options):
+    """(passed names, [failure text], skipped count) of one file."""
+    folder = tempfile.mkdtemp(prefix="firn-suite-")
+    try:
+        make_scratch(folder, options)
+        port = options.port + number % 200 * PORTS_PER_FILE
+        command = ["tclsh", "tests/test_helper.tcl", "--single", file, "--clients", "1", "--durable", "--dump-logs",
+                   "--baseport", str(port), "--portcount", str(PORTS_PER_FILE), "--timeout", str(FILE_SECONDS_MAX)]
+        if options.stress != "off":
+            command += ["--config", "tier-stress", options.stress]
+        for case in skip:
+            command += ["--skiptest", case]
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   errors="replace", start_new_session=True)
+        timer = threading.Timer(FILE_SECONDS_MAX, lambda: os.killpg(process.pid, signal.SIGKILL))
+        timer.start()
+        output, _ = process.communicate()
+        timer.cancel()
+        try:
+            os.killpg(process.pid, signal.SIGKILL)  # servers the file left behind
+        except ProcessLookupError:
+            pass
+        if options.keep:
+            with open(os.path.join(options.keep, file.replace("/", "_") + "." + options.stress + ".log"), "w") as log:
+                log.write(output)
+        output = re.sub(r"\x1b\[[0-9;]*m", "", output)
+        passed = re.findall(r"^\[ok\]: (.*) \(\d+ ms\)$", output, re.M)
+        skipped = len(re.findall(r"^\[skip\]: ", output, re.M))
+        failed = [text.strip() for text in re.findall(r"^\[err\]: (.*(?:\n(?!\[|Logged|\* ).*){0,6})", output, re.M)]
+        failed += ["exception: " + text for text in re.findall(r"^\[exception\]: (.*(?:\n.*){0,8})", output, re.M)]
+        if process.returncode != 0 and not failed:
+            failed.append(f"ended with status {process.returncode}: " + output[-1500:])
+        if not passed and not failed and not skipped:
+            failed.append("no test ran: " + output[-1500:])
+        return passed, failed, skipped
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tests", required=True)
+    parser.add_argument("--server", required=True)
+    parser.add_argument("--stress", default="off", choices=("off", "pmem", "nvme", "random"))
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--port", type=int, default=18000)
+    parser.add_argument("--keep", help="folder for the raw output of each file")
+    parser.add_argument("--all-cases", action="store_true", help="also run the cases of not_passing.txt")
+    parser.add_argument("files", nargs="*")
+    options = parser.parse_args()
+    files = options.files or read_lines("files.txt")
+    waiting = {} if options.all_cases else waiting_cases("not_passing.txt", options.stress)
+    total_passed = total_failed = 0
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        jobs = {pool.submit(run_file, file, number, waiting.get(file, []), options): file for number, file in enumerate(files)}
+        for job in concurrent.futures.as_completed(jobs):
+            passed, failed, skipped = job.result()
+            total_passed += len(passed)
+            total_failed += len(failed)
+            print(f"{jobs[job]} [{options.stress}]: {len(passed)} passed, {len(failed)} failed, {skipped} waiting", flush=True)
+            for text in failed:
+                print("    " + text.replace("\n", "\n      "), flush=True)
+    print(f"redis suite [{options.stress}]: {total_passed} passed, {total_failed} failed")
+    sys.exit(1 if total_failed else 0)
+
+
+main()

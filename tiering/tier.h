@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The tier manager: decides what lives where, moves it, and brings back what commands need. Backends move the bytes.
+ * The tier manager: decides what lives where, moves it, and brings back what commands need. Backends move the
+ * bytes.
  *
  *                 +---------- promote (second read in the window; write) ----------+
  *                 v                                                                |
- *   DRAM ---- demote (victims by policy, zone above target) ----> PMEM ---- demote when PMEM is above its target ----> NVME
- *     |                                                                                                                ^
- *     +----------------- demote directly when no PMEM is configured or PMEM is full ----------------------------------+
+ *   DRAM ---- demote (victims by policy, zone above target) ----> PMEM ---- demote when PMEM is above its
+ * target ----> NVME | ^
+ *     +----------------- demote directly when no PMEM is configured or PMEM is full
+ * ----------------------------------+
  *
- * Residency of one value or page: RESIDENT, RESIDENT+CLEAN (lower copy valid), MOVING (PUT in flight, still resident and readable; any change
- * cancels it), LOWER (PMEM or NVME reference), LOWER+READING (GET in flight), LOWER+BUFFERED (in the read buffer). tier.c holds the one
- * transition function.
+ * Residency of one value or page: RESIDENT, RESIDENT+CLEAN (lower copy valid), MOVING (PUT in flight, still
+ * resident and readable; any change cancels it), LOWER (PMEM or NVME reference), LOWER+READING (GET in
+ * flight), LOWER+BUFFERED (in the read buffer). tier.c holds the one transition function.
  *
- * T1 A demotion is completed only if the owner still holds exactly what was submitted; otherwise the new record is discarded.
- * T2 A page brought in for a parked client stays in the read buffer until that client has run.
- * T3 A value is dropped from DRAM only after its PUT completed with status 0, or when its lower copy is clean.
- * T4 Reads of the same record in flight are one.
+ * T1 A demotion is completed only if the owner still holds exactly what was submitted; otherwise the new
+ * record is discarded. T2 A page brought in for a parked client stays in the read buffer until that client
+ * has run. T3 A value is dropped from DRAM only after its PUT completed with status 0, or when its lower copy
+ * is clean. T4 Reads of the same record in flight are one.
  *
  * Executor only. Nothing here blocks but tier_start, tier_stop, tier_stress_now and the sync reads.
  */
@@ -32,27 +34,31 @@
 
 /* Something that can be moved down, as found by the keyspace. */
 struct tier_victim {
-    void *owner;            /* entry (kind ENTRY) or NULL */
-    uint64_t object_id;     /* kind PAGE: the object it is part of */
-    uint64_t locator;       /* kind PAGE: slot in the object */
-    uint64_t ref;           /* DRAM page, PMEM record, or 0: the inline value of the entry */
+    void *owner;               /* entry (kind ENTRY) or NULL */
+    uint64_t object_id;        /* kind PAGE: the object it is part of */
+    uint64_t locator;          /* kind PAGE: slot in the object */
+    uint64_t ref;              /* DRAM page, PMEM record, or 0: the inline value of the entry */
     struct bytes inline_value; /* when ref is 0: borrowed for the call */
-    uint64_t clean_ref;     /* nonzero: this lower copy is valid; flip without writing */
-    uint32_t db;            /* for the keyspace */
-    uint32_t rank;          /* the keyspace's own: smaller is colder */
+    uint64_t clean_ref;        /* nonzero: this lower copy is valid; flip without writing */
+    uint32_t db;               /* for the keyspace */
+    uint32_t rank;             /* the keyspace's own: smaller is colder */
 };
 
 /* What the manager needs of the keyspace (upward calls; registered by src/server's wiring). */
 struct tier_keyspace_hooks {
-    /* Up to ${limit} victims whose bytes are in ${from} (PAGE_TAG_DRAM or PAGE_TAG_PMEM), coldest first by the policy, never pinned, moving or
-     * already in flight; looks at a bounded number of entries. Returns how many. Marks nothing. */
+    /* Up to ${limit} victims whose bytes are in ${from} (PAGE_TAG_DRAM or PAGE_TAG_PMEM), coldest first by
+     * the policy, never pinned, moving or already in flight; looks at a bounded number of entries. Returns
+     * how many. Marks nothing. */
     unsigned (*victims)(int from, struct tier_victim *victims_out, unsigned limit);
-    /* A demotion of this victim starts: mark the entry ENTRY_MOVING (kind ENTRY) or retain the page (kind PAGE; the manager releases it). */
+    /* A demotion of this victim starts: mark the entry ENTRY_MOVING (kind ENTRY) or retain the page (kind
+     * PAGE; the manager releases it). */
     void (*begin)(const struct tier_victim *victim);
-    /* It ended. ${ref} nonzero: the record is valid: if the owner is unchanged, replace the content by ref and free the old one: 1. If the owner
-     * changed, or ref is 0 (failed): clear the mark, keep everything: 0 (then the manager discards ref). */
+    /* It ended. ${ref} nonzero: the record is valid: if the owner is unchanged, replace the content by ref
+     * and free the old one: 1. If the owner changed, or ref is 0 (failed): clear the mark, keep everything: 0
+     * (then the manager discards ref). */
     int (*finish)(const struct tier_victim *victim, uint64_t ref);
-    /* Really evict (delete) the coldest key out of ${from}, or NVME: bytes freed, 0 if the policy allows none. */
+    /* Really evict (delete) the coldest key out of ${from}, or NVME: bytes freed, 0 if the policy allows
+     * none. */
     uint64_t (*evict)(int from);
     /* Keys and pages per tier for the statistics, by page_tag (DRAM, PMEM, NVME). Cheap. */
     void (*census)(uint64_t keys_out[4], uint64_t pages_out[4]);
@@ -61,20 +67,22 @@ struct tier_keyspace_hooks {
 enum tier_full_policy { TIER_FULL_ERROR, TIER_FULL_EVICT };
 
 struct tier_config {
-    const char *pmem_path;  /* "" = none */
+    const char *pmem_path; /* "" = none */
     uint64_t pmem_bytes;
-    const char *nvme_path;  /* "" = none */
+    const char *nvme_path; /* "" = none */
     uint64_t nvme_bytes;
-    uint64_t memory_max;    /* maxmemory; 0 = no limit: nothing is demoted but by command */
+    uint64_t memory_max; /* maxmemory; 0 = no limit: nothing is demoted but by command */
     const struct tier_backend_ops *pmem_ops, *nvme_ops; /* wired by src/server; tests give null or faulty */
-    void (*wake)(void *ctx); /* wakes the executor's loop; any thread */
+    void (*wake)(void *ctx);                            /* wakes the executor's loop; any thread */
     void *wake_ctx;
 };
 
-/* Open the configured backends and install the page hooks. On failure nothing is left open, ${message} says what to do. May block. */
-FIRN_MUST_USE int tier_start(const struct tier_config *config, const struct tier_keyspace_hooks *hooks, char *message,
-                             size_t message_bytes);
-/* Finish operations in flight, close, remove the hooks. Every lower reference must have been released. May block. */
+/* Open the configured backends and install the page hooks. On failure nothing is left open, ${message} says
+ * what to do. May block. */
+FIRN_MUST_USE int tier_start(const struct tier_config *config, const struct tier_keyspace_hooks *hooks,
+                             char *message, size_t message_bytes);
+/* Finish operations in flight, close, remove the hooks. Every lower reference must have been released. May
+ * block. */
 void tier_stop(void);
 /* Whether any tier is configured and open; whether this one is. */
 int tier_enabled(void);
@@ -83,24 +91,26 @@ int tier_has(enum page_tag tag);
 void tier_set_memory_max(uint64_t bytes);
 
 /* --- the executor's turn --- */
-/* Take finished operations: flip demotions, fill the read buffer, run the callbacks of readers. Call when woken and once a turn. */
+/* Take finished operations: flip demotions, fill the read buffer, run the callbacks of readers. Call when
+ * woken and once a turn. */
 void tier_complete(void);
-/* Before the loop sleeps: submit recorded reads; demote as the zone asks for, at most TIER_TURN_US_MAX. Returns nonzero when it wants
- * another turn soon (do not sleep long). */
+/* Before the loop sleeps: submit recorded reads; demote as the zone asks for, at most TIER_TURN_US_MAX.
+ * Returns nonzero when it wants another turn soon (do not sleep long). */
 int tier_turn(void);
 /* Every 100 ms: statistics, backend cron, page clock, truth about resident memory. */
 void tier_cron(int idle);
 
 /* --- reads --- */
 /*
- * Read everything in ${set} (not empty) and call ${ready} once when all have arrived (with data or error), from tier_complete. The pages stay
- * in the read buffer until tier_read_done. Returns a handle (never NULL).
+ * Read everything in ${set} (not empty) and call ${ready} once when all have arrived (with data or error),
+ * from tier_complete. The pages stay in the read buffer until tier_read_done. Returns a handle (never NULL).
  */
 struct tier_read;
 struct tier_read *tier_read(const struct fault_set *set, void (*ready)(void *ctx), void *ctx);
 /* The reader has run (or is gone: may come before ready, which is then not called). Frees the handle. */
 void tier_read_done(struct tier_read *read);
-/* Start reading ${ref} without anybody waiting (prefetch for pipelines). No-op when resident, in flight or too many. */
+/* Start reading ${ref} without anybody waiting (prefetch for pipelines). No-op when resident, in flight or
+ * too many. */
 void tier_prefetch(uint64_t ref);
 
 /* --- writers --- */
@@ -108,8 +118,9 @@ enum tier_zone { TIER_ZONE_FREE, TIER_ZONE_BACKGROUND, TIER_ZONE_DELAY, TIER_ZON
 enum tier_zone tier_zone(void);
 enum tier_admission { TIER_ADMIT, TIER_DELAY, TIER_PARK, TIER_REFUSE };
 /*
- * May a command that can need memory run now? DELAY: run it after *delay_us_out; PARK: ask again when tier_on_room calls; REFUSE: lower tiers
- * are full or broken: reply error ${message_out} (static text naming the tier). Always ADMIT with no tiers (src/keyspace/evict.h then decides).
+ * May a command that can need memory run now? DELAY: run it after *delay_us_out; PARK: ask again when
+ * tier_on_room calls; REFUSE: lower tiers are full or broken: reply error ${message_out} (static text naming
+ * the tier). Always ADMIT with no tiers (src/keyspace/evict.h then decides).
  */
 enum tier_admission tier_admit(int64_t *delay_us_out, const char **message_out);
 /* Called (executor) whenever parked writers may try again. One callback. */
@@ -118,13 +129,15 @@ void tier_on_room(void (*room)(void *ctx), void *ctx);
 void tier_count_parked(int64_t change_readers, int64_t change_writers);
 
 /* --- the keyspace tells --- */
-/* The entry ${owner} marked ENTRY_MOVING is changed, moved in memory or freed: its demotion in flight is void. Clears nothing in the entry. */
+/* The entry ${owner} marked ENTRY_MOVING is changed, moved in memory or freed: its demotion in flight is
+ * void. Clears nothing in the entry. */
 void tier_forget(void *owner);
 /* All data is dropped (FLUSHALL): every lower record and read is void; demotions in flight are void. */
 void tier_clear(void);
 
 /* --- by command --- */
-/* Move this victim to ${to} (PAGE_TAG_PMEM or PAGE_TAG_NVME), waiting for it: 0, FIRN_ENOSPACE, FIRN_EIO, FIRN_EBUSY, FIRN_EUNSUPPORTED (no such tier). */
+/* Move this victim to ${to} (PAGE_TAG_PMEM or PAGE_TAG_NVME), waiting for it: 0, FIRN_ENOSPACE, FIRN_EIO,
+ * FIRN_EBUSY, FIRN_EUNSUPPORTED (no such tier). */
 FIRN_MUST_USE int tier_demote_now(const struct tier_victim *victim, enum page_tag to);
 /* TIER-STRESS: after each command move everything evictable out of DRAM; waits. */
 enum tier_stress { TIER_STRESS_OFF, TIER_STRESS_PMEM, TIER_STRESS_NVME, TIER_STRESS_RANDOM };
@@ -139,17 +152,21 @@ void tier_set_full_policy(enum tier_full_policy policy);
 /* DRAM used by everything: memory_used() + what backends use beyond it. */
 uint64_t tier_memory_used(void);
 
-struct tier_latency { uint64_t count, p50_us, p99_us, p999_us, max_us; };
+struct tier_latency {
+    uint64_t count, p50_us, p99_us, p999_us, max_us;
+};
 struct tier_stats {
     uint64_t keys, pages, bytes_live, bytes_occupied, bytes_max;
-    uint64_t hits;             /* reads served from this tier (DRAM: in place) */
+    uint64_t hits; /* reads served from this tier (DRAM: in place) */
     uint64_t reads, read_bytes, writes, write_bytes, clean_drops, demotions, promotions, discards, cancelled;
     uint64_t device_read_bytes, device_write_bytes, errors, corruptions;
     struct tier_latency read_latency, write_latency;
 };
 struct tier_totals {
-    uint64_t faults, sync_faults, parked_readers, parked_writers, reads_in_flight, write_bytes_in_flight, read_buffer_bytes;
-    uint64_t delayed_writers_total, parked_writers_total, refused_writers_total, memory_used, memory_target, memory_high, memory_max, backend_memory;
+    uint64_t faults, sync_faults, parked_readers, parked_writers, reads_in_flight, write_bytes_in_flight,
+        read_buffer_bytes;
+    uint64_t delayed_writers_total, parked_writers_total, refused_writers_total, memory_used, memory_target,
+        memory_high, memory_max, backend_memory;
     enum tier_zone zone;
 };
 /* ${tag}: PAGE_TAG_DRAM, PAGE_TAG_PMEM, PAGE_TAG_NVME. */

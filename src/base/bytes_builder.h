@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A growing byte string. Zero-initialise; bytes_builder_fini when done. Appends abort on exhaustion unless the try form is used. */
+/* A growing byte string. Zero-initialise; bytes_builder_fini when done. Appends abort on exhaustion unless
+ * the try form is used. */
 #ifndef FIRN_BASE_BYTES_BUILDER_H
 #define FIRN_BASE_BYTES_BUILDER_H
 
@@ -19,7 +20,8 @@ FIRN_MUST_USE int bytes_builder_try_reserve(struct bytes_builder *builder, size_
 void bytes_builder_append(struct bytes_builder *builder, const void *data, size_t size);
 void bytes_builder_append_text(struct bytes_builder *builder, const char *text);
 void bytes_builder_append_byte(struct bytes_builder *builder, uint8_t byte);
-void bytes_builder_format(struct bytes_builder *builder, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void bytes_builder_format(struct bytes_builder *builder, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 void bytes_builder_clear(struct bytes_builder *builder);
 /* Free the memory; the builder is empty and usable again. */
 void bytes_builder_fini(struct bytes_builder *builder);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The hashes: hash_key for tables (seeded per process against flooding), hash_checksum for media. XXH3, 64 bits. */
+/* The hashes: hash_key for tables (seeded per process against flooding), hash_checksum for media. XXH3, 64
+ * bits. */
 #ifndef FIRN_BASE_HASH_H
 #define FIRN_BASE_HASH_H
 

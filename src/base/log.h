@@ -11,7 +11,8 @@ void log_line(enum log_level level, const char *format, ...) __attribute__((form
 void log_raw(const char *text);
 /* Whether a line of this level would be written. */
 int log_enabled(enum log_level level);
-/* Configure; ${path} "" is standard output; opened for append at every line's need and kept (reopened if replaced). Executor. */
+/* Configure; ${path} "" is standard output; opened for append at every line's need and kept (reopened if
+ * replaced). Executor. */
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 void log_set_path(const char *path);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Memory that is counted. Everything Firn allocates for keys, values, buffers and tables goes through here, so that
- * used_memory (INFO, maxmemory) is exact for our own part. Counts are what the allocator really hands out
- * (malloc_usable_size). Counters are per thread (written by their owner only) and summed by memory_used.
+ * Memory that is counted. Everything Firn allocates for keys, values, buffers and tables goes through here,
+ * so that used_memory (INFO, maxmemory) is exact for our own part. Counts are what the allocator really hands
+ * out (malloc_usable_size). Counters are per thread (written by their owner only) and summed by memory_used.
  *
- * Small metadata: memory_alloc aborts when the system has none. Anything sized by a client or a tier: memory_try_alloc,
- * which returns NULL and can be made to fail by fault point MEMORY_TRY.
+ * Small metadata: memory_alloc aborts when the system has none. Anything sized by a client or a tier:
+ * memory_try_alloc, which returns NULL and can be made to fail by fault point MEMORY_TRY.
  */
 #ifndef FIRN_BASE_MEMORY_H
 #define FIRN_BASE_MEMORY_H
@@ -32,7 +32,8 @@ size_t memory_usable(const void *pointer);
 size_t memory_good_size(size_t bytes);
 /* Sum over threads of bytes in use. Any thread; other threads' parts may be a moment old. */
 size_t memory_used(void);
-/* Resident anonymous bytes of the process (RssAnon), from the kernel; 0 when not known. A few microseconds. */
+/* Resident anonymous bytes of the process (RssAnon), from the kernel; 0 when not known. A few microseconds.
+ */
 size_t memory_resident_anonymous(void);
 /* Resident bytes of the process, all kinds. */
 size_t memory_resident(void);

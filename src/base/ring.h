@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Bounded message rings between threads: many producers, one consumer (or one of each), of pointers, in FIFO order per producer.
- * Lock: one mutex held for a few instructions; batches amortize it. The consumer may sleep on an eventfd (executor) or a
- * condition variable (workers).
+ * Bounded message rings between threads: many producers, one consumer (or one of each), of pointers, in FIFO
+ * order per producer. Lock: one mutex held for a few instructions; batches amortize it. The consumer may
+ * sleep on an eventfd (executor) or a condition variable (workers).
  */
 #ifndef FIRN_BASE_RING_H
 #define FIRN_BASE_RING_H
@@ -17,7 +17,8 @@ struct ring;
 struct ring *ring_create(size_t capacity);
 /* Must be empty. NULL is a no-op. */
 void ring_destroy(struct ring *ring);
-/* Push; FIRN_EAGAIN if full. ${was_empty_out} (may be NULL) tells whether the consumer may need a wake-up. Any thread. */
+/* Push; FIRN_EAGAIN if full. ${was_empty_out} (may be NULL) tells whether the consumer may need a wake-up.
+ * Any thread. */
 FIRN_MUST_USE int ring_push(struct ring *ring, void *message, int *was_empty_out);
 /* Push, waiting while full. Workers only, never the executor. */
 void ring_push_wait(struct ring *ring, void *message);

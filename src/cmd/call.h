@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * One run of a command: what a handler sees. Handlers live in cmd_<family>.c, are named cmd_<name> and declared in spec/<name>.json.
+ * One run of a command: what a handler sees. Handlers live in cmd_<family>.c, are named cmd_<name> and
+ * declared in spec/<name>.json.
  *
  * Rules for handlers
- *  H1 Touch before you change: look up and read everything needed before the first mutation. A call that returns FIRN_EFAULT is returned
- *     upward at once (the dispatcher rolls the reply back and runs the command again when the page is here).
- *  H2 After the first mutation of a command that may still need pages, call_must_finish(call): further reads block instead.
- *  H3 Errors to the client are written with reply_error* and return 0. Negative returns are for FAULT, EIO, ECORRUPT, NOMEM... from below.
- *  H4 Every mutation: entry = db_changing(db, entry) before, call_changed(call, key) after, db_notify for the event, in Redis's order.
+ *  H1 Touch before you change: look up and read everything needed before the first mutation. A call that
+ * returns FIRN_EFAULT is returned upward at once (the dispatcher rolls the reply back and runs the command
+ * again when the page is here). H2 After the first mutation of a command that may still need pages,
+ * call_must_finish(call): further reads block instead. H3 Errors to the client are written with reply_error*
+ * and return 0. Negative returns are for FAULT, EIO, ECORRUPT, NOMEM... from below. H4 Every mutation: entry
+ * = db_changing(db, entry) before, call_changed(call, key) after, db_notify for the event, in Redis's order.
  *  H5 argv bytes are valid until the handler returns; copy what is kept.
  */
 #ifndef FIRN_CMD_CALL_H
@@ -25,36 +27,43 @@ struct client;
 struct command;
 
 struct call {
-    struct client *client;          /* never NULL */
+    struct client *client; /* never NULL */
     const struct command *command;
-    struct db *db;                  /* the client's selected database */
+    struct db *db; /* the client's selected database */
     struct reply *reply;
     size_t argc;
-    const struct bytes *argv;       /* argv[0] is the command name; a subcommand's name is argv[1] */
-    uint64_t changes;               /* keys changed so far by this run */
-    unsigned lookup_flags;          /* LOOKUP_NO_TOUCH when CLIENT NO-TOUCH */
+    const struct bytes *argv; /* argv[0] is the command name; a subcommand's name is argv[1] */
+    uint64_t changes;         /* keys changed so far by this run */
+    unsigned lookup_flags;    /* LOOKUP_NO_TOUCH when CLIENT NO-TOUCH */
 };
 
 /* --- lookups with Redis's conventions --- */
 /* db_find for reading / writing. *entry_out NULL: no such key. */
 FIRN_MUST_USE int call_find_read(struct call *call, struct bytes key, struct entry **entry_out);
 FIRN_MUST_USE int call_find_write(struct call *call, struct bytes key, struct entry **entry_out);
-/* The same and of ${type}: writes the WRONGTYPE error and returns FIRN_EWRONGTYPE otherwise (the handler then returns 0 via CALL_TRY). */
-FIRN_MUST_USE int call_find_read_type(struct call *call, struct bytes key, enum type_id type, struct entry **entry_out);
-FIRN_MUST_USE int call_find_write_type(struct call *call, struct bytes key, enum type_id type, struct entry **entry_out);
+/* The same and of ${type}: writes the WRONGTYPE error and returns FIRN_EWRONGTYPE otherwise (the handler then
+ * returns 0 via CALL_TRY). */
+FIRN_MUST_USE int call_find_read_type(struct call *call, struct bytes key, enum type_id type,
+                                      struct entry **entry_out);
+FIRN_MUST_USE int call_find_write_type(struct call *call, struct bytes key, enum type_id type,
+                                       struct entry **entry_out);
 
-/* Leave the handler: 0 if the error was already replied (WRONGTYPE, NOTNUMBER, INVALID, OVERFLOW, TOOBIG), else the code itself. */
-#define CALL_TRY(expression)                                                                                           \
-    do {                                                                                                               \
-        int call_try_error = (expression);                                                                             \
-        if (call_try_error != 0) return call_error(call_try_error);                                                    \
+/* Leave the handler: 0 if the error was already replied (WRONGTYPE, NOTNUMBER, INVALID, OVERFLOW, TOOBIG),
+ * else the code itself. */
+#define CALL_TRY(expression)                                                                                 \
+    do {                                                                                                     \
+        int call_try_error = (expression);                                                                   \
+        if (call_try_error != 0) return call_error(call_try_error);                                          \
     } while (0)
 int call_error(int error);
 
 /* --- arguments --- (on failure the error reply is written and FIRN_ENOTNUMBER / FIRN_EINVALID returned) */
-FIRN_MUST_USE int call_integer(struct call *call, struct bytes argument, int64_t *value_out);  /* "value is not an integer or out of range" */
-FIRN_MUST_USE int call_integer_or(struct call *call, struct bytes argument, const char *error_text, int64_t *value_out);
-FIRN_MUST_USE int call_double(struct call *call, struct bytes argument, double *value_out);    /* "value is not a valid float" */
+FIRN_MUST_USE int call_integer(struct call *call, struct bytes argument,
+                               int64_t *value_out); /* "value is not an integer or out of range" */
+FIRN_MUST_USE int call_integer_or(struct call *call, struct bytes argument, const char *error_text,
+                                  int64_t *value_out);
+FIRN_MUST_USE int call_double(struct call *call, struct bytes argument,
+                              double *value_out); /* "value is not a valid float" */
 /* Syntax error reply; returns FIRN_EINVALID. */
 int call_syntax_error(struct call *call);
 /* Option words, case-insensitive: argument ${index} is ${word}. */
@@ -66,7 +75,8 @@ void call_changed(struct call *call, struct bytes key);
 void call_notify(struct call *call, unsigned event_class, const char *name, struct bytes key);
 /* H2. */
 void call_must_finish(struct call *call);
-/* Replicate/log this argv instead of the received one (deterministic form). Bytes are copied. For AOF and replication (later); keep it right now. */
+/* Replicate/log this argv instead of the received one (deterministic form). Bytes are copied. For AOF and
+ * replication (later); keep it right now. */
 void call_rewrite(struct call *call, size_t argc, const struct bytes *argv);
 /* Do not propagate this run. */
 void call_no_propagation(struct call *call);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The command table as data. One JSON file a command in spec/ (format: spec/README.md) becomes one struct command at build time
- * (spec/generate.py writes command_table.c into the build folder). COMMAND and its subcommands, ACL categories, arity checks, key
- * extraction and tier behaviour all come from here.
+ * The command table as data. One JSON file a command in spec/ (format: spec/README.md) becomes one struct
+ * command at build time (spec/generate.py writes command_table.c into the build folder). COMMAND and its
+ * subcommands, ACL categories, arity checks, key extraction and tier behaviour all come from here.
  */
 #ifndef FIRN_CMD_COMMAND_H
 #define FIRN_CMD_COMMAND_H
@@ -40,19 +40,19 @@ struct client;
 
 /* What a command does to the tiers. */
 enum command_tier {
-    COMMAND_TIER_NONE,    /* needs no value (SET, DEL, EXPIRE, TYPE, HLEN...) */
-    COMMAND_TIER_READ,    /* reads values: worth prefetching its keys when pipelined */
-    COMMAND_TIER_MODIFY,  /* reads, then changes */
+    COMMAND_TIER_NONE,   /* needs no value (SET, DEL, EXPIRE, TYPE, HLEN...) */
+    COMMAND_TIER_READ,   /* reads values: worth prefetching its keys when pipelined */
+    COMMAND_TIER_MODIFY, /* reads, then changes */
 };
 
 struct command_key_spec {
     const char *notes;
-    const char *flags;         /* words as COMMAND prints them, e.g. "RW ACCESS UPDATE" */
+    const char *flags; /* words as COMMAND prints them, e.g. "RW ACCESS UPDATE" */
     enum { COMMAND_BEGIN_INDEX, COMMAND_BEGIN_KEYWORD, COMMAND_BEGIN_UNKNOWN } begin;
-    int begin_index;           /* index, or start-from of a keyword */
+    int begin_index; /* index, or start-from of a keyword */
     const char *begin_keyword;
     enum { COMMAND_FIND_RANGE, COMMAND_FIND_KEYNUM, COMMAND_FIND_UNKNOWN } find;
-    int last, step, limit;     /* range */
+    int last, step, limit;       /* range */
     int keynum_index, first_key; /* keynum */
 };
 
@@ -65,14 +65,14 @@ struct command_argument {
 };
 
 struct command {
-    const char *name;          /* lower case; subcommands: "config|get" */
+    const char *name; /* lower case; subcommands: "config|get" */
     const char *group, *since, *summary, *complexity;
-    const char *const *history;   /* pairs version, change; NULL-terminated; may be NULL */
-    const char *const *tips;      /* NULL-terminated; may be NULL */
+    const char *const *history;        /* pairs version, change; NULL-terminated; may be NULL */
+    const char *const *tips;           /* NULL-terminated; may be NULL */
     int (*handler)(struct call *call); /* NULL for a container */
-    int arity;                 /* Redis's convention: negative = at least */
+    int arity;                         /* Redis's convention: negative = at least */
     uint32_t flags;
-    uint64_t acl_categories;   /* bit per command_acl_category_name index */
+    uint64_t acl_categories; /* bit per command_acl_category_name index */
     const struct command_key_spec *key_specs;
     unsigned key_spec_count;
     const struct command_argument *arguments;
@@ -80,16 +80,17 @@ struct command {
     const struct command *subcommands;
     unsigned subcommand_count;
     enum command_tier tier;
-    int index;                 /* dense number over all commands and subcommands, for statistics */
+    int index; /* dense number over all commands and subcommands, for statistics */
 };
 
 extern const struct command command_table[];
-extern const unsigned command_table_count;   /* top-level commands */
-extern const unsigned command_total_count;   /* including subcommands */
+extern const unsigned command_table_count; /* top-level commands */
+extern const unsigned command_total_count; /* including subcommands */
 
-/* The command for ${argv} (subcommand resolved), or NULL. *container_out (may be NULL) = the top-level one when only the subcommand is unknown.
- * Case-insensitive, O(1). Honours rename-command. */
-const struct command *command_find(const struct bytes *argv, size_t argc, const struct command **container_out);
+/* The command for ${argv} (subcommand resolved), or NULL. *container_out (may be NULL) = the top-level one
+ * when only the subcommand is unknown. Case-insensitive, O(1). Honours rename-command. */
+const struct command *command_find(const struct bytes *argv, size_t argc,
+                                   const struct command **container_out);
 const struct command *command_find_name(struct bytes name); /* "config|get" or "get" */
 /* rename-command: "" disables. FIRN_ENOTFOUND, FIRN_EEXISTS. Start-up only. */
 FIRN_MUST_USE int command_rename(struct bytes from, struct bytes to);
@@ -97,10 +98,10 @@ FIRN_MUST_USE int command_rename(struct bytes from, struct bytes to);
 static inline int command_arity_fits(const struct command *command, size_t argc) {
     return command->arity >= 0 ? argc == (size_t)command->arity : argc >= (size_t)(-command->arity);
 }
-/* Positions of keys in argv: fills up to ${limit}; returns the count (may exceed limit), or FIRN_EINVALID. ${flags_out} (may be NULL): per key the
- * spec's flags word string. */
-int command_keys(const struct command *command, const struct bytes *argv, size_t argc, unsigned *positions_out,
-                 const char **flags_out, unsigned limit);
+/* Positions of keys in argv: fills up to ${limit}; returns the count (may exceed limit), or FIRN_EINVALID.
+ * ${flags_out} (may be NULL): per key the spec's flags word string. */
+int command_keys(const struct command *command, const struct bytes *argv, size_t argc,
+                 unsigned *positions_out, const char **flags_out, unsigned limit);
 const char *command_acl_category_name(unsigned bit);
 
 #endif

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The dispatcher: takes a complete request from the network layer, decides whether it may run now, runs the handler, parks the client when
- * pages or memory are missing, and keeps the statistics of commands and errors.
+ * The dispatcher: takes a complete request from the network layer, decides whether it may run now, runs the
+ * handler, parks the client when pages or memory are missing, and keeps the statistics of commands and
+ * errors.
  *
- * Way of a request: find the command -> arity -> authentication -> CLIENT PAUSE -> memory admission -> MONITOR -> handler in a fault set ->
- * FIRN_EFAULT: reply rolled back, pages read, run again; otherwise statistics, slow log, latency monitor.
+ * Way of a request: find the command -> arity -> authentication -> CLIENT PAUSE -> memory admission ->
+ * MONITOR -> handler in a fault set -> FIRN_EFAULT: reply rolled back, pages read, run again; otherwise
+ * statistics, slow log, latency monitor.
  *
- * X1 A parked client has dispatch_state->parked != DISPATCH_RUNNING and client->parked nonzero; whoever ends the wait calls client_resume.
- * X2 Checks that were passed before parking on pages are not made again by the re-run (the command is already admitted).
- * X3 Nothing a handler wrote to the reply before FIRN_EFAULT reaches the client.
+ * X1 A parked client has dispatch_state->parked != DISPATCH_RUNNING and client->parked nonzero; whoever ends
+ * the wait calls client_resume. X2 Checks that were passed before parking on pages are not made again by the
+ * re-run (the command is already admitted). X3 Nothing a handler wrote to the reply before FIRN_EFAULT
+ * reaches the client.
  *
  * Executor only.
  */
@@ -35,9 +38,9 @@ struct dispatch_config {
     int64_t latency_monitor_threshold_ms; /* 0: off */
     int latency_tracking;                 /* per-command histograms */
     int hide_user_data_from_log;
-    int loading;                          /* data set is being loaded: -LOADING for commands without COMMAND_LOADING */
-    const char *mode;                     /* HELLO mode: "standalone" */
-    uint64_t tracking_table_max_keys;     /* kept for CONFIG; client-side caching comes later */
+    int loading;      /* data set is being loaded: -LOADING for commands without COMMAND_LOADING */
+    const char *mode; /* HELLO mode: "standalone" */
+    uint64_t tracking_table_max_keys; /* kept for CONFIG; client-side caching comes later */
     uint64_t acllog_max_len;
     uint64_t (*memory_not_counted)(void); /* bytes evict_to_limit does not count; may be NULL */
 };
@@ -45,8 +48,8 @@ extern struct dispatch_config dispatch_config;
 
 struct loop;
 
-/* Build the command table (renames are to be done already), calibrate the clock, register with the tier manager. ${loop} may be NULL in tests
- * (then delays and pauses end only in dispatch_cron). Once. */
+/* Build the command table (renames are to be done already), calibrate the clock, register with the tier
+ * manager. ${loop} may be NULL in tests (then delays and pauses end only in dispatch_cron). Once. */
 void dispatch_start(struct loop *loop);
 /* Forget everything parked and free statistics. Clients must be gone. */
 void dispatch_stop(void);
@@ -59,8 +62,9 @@ void dispatch_cron(void);
 int dispatch_execute(struct client *client);
 
 /*
- * Run argv on behalf of ${client} (CLIENT_INTERNAL or any) right now: no authentication, pause, admission or parking; pages are read
- * blocking. The reply goes to client->reply. 0, or FIRN_ENOTFOUND / FIRN_EINVALID (unknown command, arity) with the error replied.
+ * Run argv on behalf of ${client} (CLIENT_INTERNAL or any) right now: no authentication, pause, admission or
+ * parking; pages are read blocking. The reply goes to client->reply. 0, or FIRN_ENOTFOUND / FIRN_EINVALID
+ * (unknown command, arity) with the error replied.
  */
 FIRN_MUST_USE int dispatch_run(struct client *client, const struct bytes *argv, size_t argc);
 
@@ -86,12 +90,12 @@ uint64_t dispatch_histogram_percentile(const uint64_t *histogram, double percent
 uint64_t dispatch_histogram_count(const uint64_t *histogram, uint64_t ns);
 
 struct dispatch_stats {
-    uint64_t commands;               /* total_commands_processed */
-    uint64_t error_replies;          /* total_error_replies */
+    uint64_t commands;      /* total_commands_processed */
+    uint64_t error_replies; /* total_error_replies */
     uint64_t unexpected_error_replies;
-    uint64_t auth_failures;          /* acl_access_denied_auth */
-    uint64_t faulted_runs;           /* runs that ended in FIRN_EFAULT */
-    uint64_t sync_runs;              /* commands switched to blocking reads after too many faults */
+    uint64_t auth_failures; /* acl_access_denied_auth */
+    uint64_t faulted_runs;  /* runs that ended in FIRN_EFAULT */
+    uint64_t sync_runs;     /* commands switched to blocking reads after too many faults */
     uint64_t slowlog_commands, slowlog_us_total, slowlog_us_max;
     uint64_t parked_pages, parked_memory, parked_delay, parked_pause; /* clients parked now */
     uint64_t monitors;
@@ -102,7 +106,8 @@ void dispatch_stats_reset(void);
 /* Call ${visit} per error code, in order of name: "ERR", "WRONGTYPE"... with its count. */
 void dispatch_each_error(void (*visit)(const char *code, uint64_t count, void *ctx), void *ctx);
 
-/* Nonzero while a command runs: its start in cached ms etc. is stable. The client whose command runs, or NULL. */
+/* Nonzero while a command runs: its start in cached ms etc. is stable. The client whose command runs, or
+ * NULL. */
 struct client *dispatch_current_client(void);
 
 #endif

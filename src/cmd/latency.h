@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The latency monitor: per named event (command, fast-command, expire-cycle, eviction-cycle, tier...) the spikes of the last 160 seconds in which
- * one was over latency-monitor-threshold. Executor only.
+ * The latency monitor: per named event (command, fast-command, expire-cycle, eviction-cycle, tier...) the
+ * spikes of the last 160 seconds in which one was over latency-monitor-threshold. Executor only.
  */
 #ifndef FIRN_CMD_LATENCY_H
 #define FIRN_CMD_LATENCY_H

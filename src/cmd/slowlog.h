@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The slow log: a bounded list of the last commands that took longer than slowlog-log-slower-than. Arguments are kept trimmed (32
- * arguments, 128 bytes each). Executor only.
+ * The slow log: a bounded list of the last commands that took longer than slowlog-log-slower-than. Arguments
+ * are kept trimmed (32 arguments, 128 bytes each). Executor only.
  */
 #ifndef FIRN_CMD_SLOWLOG_H
 #define FIRN_CMD_SLOWLOG_H

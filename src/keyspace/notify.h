@@ -17,8 +17,8 @@
 #define NOTIFY_KEYMISS  0x0800u /* m, not in A */
 #define NOTIFY_MODULE   0x1000u /* d */
 #define NOTIFY_NEW      0x2000u /* n, not in A */
-#define NOTIFY_ALL                                                                                                     \
-    (NOTIFY_GENERIC | NOTIFY_STRING | NOTIFY_LIST | NOTIFY_SET | NOTIFY_HASH | NOTIFY_ZSET | NOTIFY_EXPIRED |          \
-     NOTIFY_EVICTED | NOTIFY_STREAM | NOTIFY_MODULE)
+#define NOTIFY_ALL                                                                                           \
+    (NOTIFY_GENERIC | NOTIFY_STRING | NOTIFY_LIST | NOTIFY_SET | NOTIFY_HASH | NOTIFY_ZSET |                 \
+     NOTIFY_EXPIRED | NOTIFY_EVICTED | NOTIFY_STREAM | NOTIFY_MODULE)
 
 #endif

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A connected client: socket, query buffer, parser, reply, and the state commands need (selected database, name, flags). Executor only.
+ * A connected client: socket, query buffer, parser, reply, and the state commands need (selected database,
+ * name, flags). Executor only.
  *
- * C1 Commands of one client run in order; while client->parked is set none runs and nothing more is read once the query buffer limit is near.
- * C2 A client is freed only outside of command execution (client_close_later marks it).
+ * C1 Commands of one client run in order; while client->parked is set none runs and nothing more is read once
+ * the query buffer limit is near. C2 A client is freed only outside of command execution (client_close_later
+ * marks it).
  */
 #ifndef FIRN_NET_CLIENT_H
 #define FIRN_NET_CLIENT_H
@@ -39,12 +41,12 @@ struct client {
     unsigned db_index;
     struct reply reply;
     struct request request;
-    const void *command;           /* struct command being run or parked on, else NULL */
-    const void *last_command;      /* for CLIENT LIST cmd= */
-    int parked;                    /* nonzero: waiting (page, memory, pause); see dispatch */
-    void *dispatch_state;          /* owned by src/cmd: what it is parked on */
+    const void *command;                 /* struct command being run or parked on, else NULL */
+    const void *last_command;            /* for CLIENT LIST cmd= */
+    int parked;                          /* nonzero: waiting (page, memory, pause); see dispatch */
+    void *dispatch_state;                /* owned by src/cmd: what it is parked on */
     char *name, *lib_name, *lib_version; /* counted memory or NULL */
-    char *user;                    /* ACL user name ("default") */
+    char *user;                          /* ACL user name ("default") */
     /* statistics */
     int64_t created_ms, last_interaction_ms;
     uint64_t net_input_bytes, net_output_bytes, commands;
@@ -64,26 +66,32 @@ int client_descriptor(const struct client *client); /* -1 none */
 /* Close after the running command / after pending replies. */
 void client_close_later(struct client *client, int after_reply);
 /* Buffer numbers for CLIENT LIST, INFO and client eviction. */
-struct client_memory { size_t query_bytes, query_free, argv_bytes, reply_buffer_bytes, reply_buffer_peak, reply_list_items, reply_list_bytes, total; };
+struct client_memory {
+    size_t query_bytes, query_free, argv_bytes, reply_buffer_bytes, reply_buffer_peak, reply_list_items,
+        reply_list_bytes, total;
+};
 void client_memory(const struct client *client, struct client_memory *memory_out);
 enum client_class client_class(const struct client *client);
 /* Make replies written outside of the client's own command go out (pushes, unpark). */
 void client_flush(struct client *client);
 
 /* --- used by the dispatcher (src/cmd) --- */
-/* The parked client may go on: its parked command (if ${rerun}) and the rest of its query buffer are processed in the next turn. */
+/* The parked client may go on: its parked command (if ${rerun}) and the rest of its query buffer are
+ * processed in the next turn. */
 void client_resume(struct client *client);
 
 /* What net calls upward; registered by src/server. */
 struct client_hooks {
-    /* A complete command is in client->request. Run it. 0: done, go on; 1: the client is parked: keep request and buffer as they are and call
-     * again with the same request after client_resume. */
+    /* A complete command is in client->request. Run it. 0: done, go on; 1: the client is parked: keep request
+     * and buffer as they are and call again with the same request after client_resume. */
     int (*execute)(struct client *client);
-    /* Look ahead: commands further down the pipeline of a parked client, one call each, at most ${NET_LOOKAHEAD_MAX}: may prefetch; must not run. */
+    /* Look ahead: commands further down the pipeline of a parked client, one call each, at most
+     * ${NET_LOOKAHEAD_MAX}: may prefetch; must not run. */
     void (*look_ahead)(struct client *client, const struct bytes *argv, size_t argc);
     void (*connected)(struct client *client);
     void (*disconnecting)(struct client *client); /* release dispatch_state etc. */
-    /* Whether a new connection is allowed (protected mode...): NULL or the error line to send before closing. */
+    /* Whether a new connection is allowed (protected mode...): NULL or the error line to send before closing.
+     */
     const char *(*refuse)(struct client *client);
 };
 

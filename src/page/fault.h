@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Fault sets: the pages a command needs and that are not readable yet. The dispatcher opens a set around a command; page_peek and
- * friends add to it; afterwards a set that is not empty means: park the client and read these. Executor only.
+ * Fault sets: the pages a command needs and that are not readable yet. The dispatcher opens a set around a
+ * command; page_peek and friends add to it; afterwards a set that is not empty means: park the client and
+ * read these. Executor only.
  */
 #ifndef FIRN_PAGE_FAULT_H
 #define FIRN_PAGE_FAULT_H
 
 #include <stdint.h>
 
-#define FAULT_SET_MAX 256u /* pages one run of a command can ask for; further ones are asked for by the next run */
+#define FAULT_SET_MAX                                                                                        \
+    256u /* pages one run of a command can ask for; further ones are asked for by the next run */
 
 enum fault_mode {
     FAULT_ASYNC, /* record and unwind */
@@ -26,7 +28,8 @@ struct fault_set {
 void fault_begin(struct fault_set *set, enum fault_mode mode);
 /* No set is current any more; ${set} keeps what was recorded. */
 void fault_end(struct fault_set *set);
-/* Switch the current set to sync: the command has changed something and cannot unwind any more. No-op without a set. */
+/* Switch the current set to sync: the command has changed something and cannot unwind any more. No-op without
+ * a set. */
 void fault_must_finish(void);
 /* Record ${ref} (once) in the current set: FIRN_EFAULT. For page.c. */
 int fault_record(uint64_t ref);

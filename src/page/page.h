@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Pages: the unit of residency, copy-on-write, freeing, checksums and I/O. And page references: where a page is now.
+ * Pages: the unit of residency, copy-on-write, freeing, checksums and I/O. And page references: where a page
+ * is now.
  *
  * A page reference is 64 bits, the low three a tag:
  *   0 DRAM    pointer to struct page (0 as a whole: none)
@@ -11,11 +12,12 @@
  *
  * Invariants
  *  P1 A DRAM page with refs > 1 is never changed: a writer copies it first (page_write).
- *  P2 page->lower is 0 or a PMEM/NVME reference to a record with exactly the page's present content (clean copy).
- *  P3 One reference owns one count (DRAM) or the record (PMEM, NVME): page_release gives it back exactly once.
- *  P4 A reference to a lower tier never changes while a command runs but by the calls below.
+ *  P2 page->lower is 0 or a PMEM/NVME reference to a record with exactly the page's present content (clean
+ * copy). P3 One reference owns one count (DRAM) or the record (PMEM, NVME): page_release gives it back
+ * exactly once. P4 A reference to a lower tier never changes while a command runs but by the calls below.
  *
- * Threads: executor only, but for page_create/page_free_unshared (any thread: workers fill pages nobody else sees yet).
+ * Threads: executor only, but for page_create/page_free_unshared (any thread: workers fill pages nobody else
+ * sees yet).
  */
 #ifndef FIRN_PAGE_PAGE_H
 #define FIRN_PAGE_PAGE_H
@@ -63,8 +65,9 @@ static inline uint64_t page_ref_of_object(const void *object) {
     return (uint64_t)(uintptr_t)object | PAGE_TAG_OBJECT;
 }
 
-/* A page with refs 1, bytes 0 and room for at least ${capacity} payload bytes (rounded up to what the allocator gives anyway).
- * Aborts on exhaustion; the try_ form returns NULL (use it for sizes a client or a tier chose). Any thread. */
+/* A page with refs 1, bytes 0 and room for at least ${capacity} payload bytes (rounded up to what the
+ * allocator gives anyway). Aborts on exhaustion; the try_ form returns NULL (use it for sizes a client or a
+ * tier chose). Any thread. */
 struct page *page_create(size_t capacity);
 struct page *page_try_create(size_t capacity);
 /* Bytes a page takes from the allocator. */
@@ -78,31 +81,33 @@ static inline void page_retain(struct page *page) {
 }
 
 /*
- * Give ${ref} back: DRAM: drop one count, at zero free the page and discard its lower copy; PMEM, NVME: the record is dead.
- * 0 is a no-op. OBJECT is refused (assert): its type frees it. Never blocks.
+ * Give ${ref} back: DRAM: drop one count, at zero free the page and discard its lower copy; PMEM, NVME: the
+ * record is dead. 0 is a no-op. OBJECT is refused (assert): its type frees it. Never blocks.
  */
 void page_release(uint64_t ref);
 
 /*
  * Look at the payload of ${ref} without keeping anything.
- *   0            *payload_out is valid until the executor's next turn or the next change or release of this page
- *   FIRN_EFAULT  NVME page not here: recorded in the current fault set (fault.h); unwind, having changed nothing
- *   FIRN_EIO, FIRN_ECORRUPT, FIRN_ENOTFOUND  the tier failed: unwind, reply with the error
- * In sync mode it blocks instead of FIRN_EFAULT. ${seen_out} (may be NULL) is set to how often this NVME/PMEM page was read before
- * within the promotion window (0: first time; always 0 for DRAM): the caller promotes from 1 on where it can. OBJECT is refused.
+ *   0            *payload_out is valid until the executor's next turn or the next change or release of this
+ * page FIRN_EFAULT  NVME page not here: recorded in the current fault set (fault.h); unwind, having changed
+ * nothing FIRN_EIO, FIRN_ECORRUPT, FIRN_ENOTFOUND  the tier failed: unwind, reply with the error In sync mode
+ * it blocks instead of FIRN_EFAULT. ${seen_out} (may be NULL) is set to how often this NVME/PMEM page was
+ * read before within the promotion window (0: first time; always 0 for DRAM): the caller promotes from 1 on
+ * where it can. OBJECT is refused.
  */
 FIRN_MUST_USE int page_peek(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
 
 /*
- * page_peek for a reference whose owner is at hand: touches the page's clock and, when the manager says so (second read within the
- * window, room in DRAM), promotes: *ref becomes a DRAM page whose lower copy is the old reference.
+ * page_peek for a reference whose owner is at hand: touches the page's clock and, when the manager says so
+ * (second read within the window, room in DRAM), promotes: *ref becomes a DRAM page whose lower copy is the
+ * old reference.
  */
 FIRN_MUST_USE int page_read(uint64_t *ref, struct bytes *payload_out);
 
 /*
- * A private, mutable DRAM page for *ref with room for ${capacity} payload bytes, content preserved (truncated never). *ref is updated;
- * the old one (shared count, lower record) is given back; the new page has no lower copy. Same errors as page_peek, plus FIRN_ENOMEM;
- * on failure nothing changed.
+ * A private, mutable DRAM page for *ref with room for ${capacity} payload bytes, content preserved (truncated
+ * never). *ref is updated; the old one (shared count, lower record) is given back; the new page has no lower
+ * copy. Same errors as page_peek, plus FIRN_ENOMEM; on failure nothing changed.
  */
 FIRN_MUST_USE int page_write(uint64_t *ref, size_t capacity, struct page **page_out);
 
@@ -117,7 +122,8 @@ void page_clock_set(uint32_t seconds);
 struct page_tier_hooks {
     /* Payload of a PMEM record in place, checksum verified: 0, FIRN_ECORRUPT, FIRN_EIO. */
     int (*map)(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
-    /* NVME: from the read buffer: 0 with payload, FIRN_ENOTFOUND if not there, or the error the read ended with. */
+    /* NVME: from the read buffer: 0 with payload, FIRN_ENOTFOUND if not there, or the error the read ended
+     * with. */
     int (*buffered)(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
     /* NVME: read now, blocking; then as buffered. */
     int (*read_sync)(uint64_t ref, struct bytes *payload_out);

@@ -14,10 +14,11 @@
  *        .    n key
  *        .    m inline value (size bytes; 8 for an integer)   only with ENTRY_INLINE
  *
- * E1 ENTRY_INLINE without ENTRY_REF: the value is here. ENTRY_REF without ENTRY_INLINE: the value is at ref. Both: the value is here
- *    and a clean copy of it is below, at ref (a PMEM or NVME reference). A collection always has ENTRY_REF and never ENTRY_INLINE.
- * E2 entry_set_* that change the layout return a new address; the owner table must be told (db does; nobody else calls them).
- * E3 an integer string (encoding INT) is always inline: 8 bytes little-endian; size is its length in decimal digits.
+ * E1 ENTRY_INLINE without ENTRY_REF: the value is here. ENTRY_REF without ENTRY_INLINE: the value is at ref.
+ * Both: the value is here and a clean copy of it is below, at ref (a PMEM or NVME reference). A collection
+ * always has ENTRY_REF and never ENTRY_INLINE. E2 entry_set_* that change the layout return a new address;
+ * the owner table must be told (db does; nobody else calls them). E3 an integer string (encoding INT) is
+ * always inline: 8 bytes little-endian; size is its length in decimal digits.
  *
  * Executor only. Nothing here faults or blocks.
  */
@@ -49,7 +50,8 @@ enum encoding {
 #define ENTRY_REF    0x02u
 #define ENTRY_INLINE 0x04u
 #define ENTRY_PINNED 0x08u /* TIER PIN: never demoted */
-#define ENTRY_MOVING 0x10u /* a demotion of this entry is in flight: changing, moving or freeing it must tier_forget it */
+#define ENTRY_MOVING                                                                                         \
+    0x10u /* a demotion of this entry is in flight: changing, moving or freeing it must tier_forget it */
 #define ENTRY_FIELD_TTL 0x20u /* hash with fields that expire (is in the field expiry index) */
 
 struct entry {
@@ -75,10 +77,11 @@ static inline void entry_set_encoding(struct entry *entry, enum encoding encodin
 const char *encoding_name(enum encoding encoding);
 const char *type_name(enum type_id type);
 
-/* A new entry for ${key}: with inline room for ${inline_bytes} (uninitialised; ENTRY_INLINE set if ${with_inline}) and a zero ref word if
+/* A new entry for ${key}: with inline room for ${inline_bytes} (uninitialised; ENTRY_INLINE set if
+ * ${with_inline}) and a zero ref word if
  * ${with_ref}. size = 0, clock = 0, no expiry. Never NULL for keys and inline sizes within limits.h. */
-struct entry *entry_create(struct bytes key, enum type_id type, enum encoding encoding, int with_ref, int with_inline,
-                           uint32_t inline_bytes);
+struct entry *entry_create(struct bytes key, enum type_id type, enum encoding encoding, int with_ref,
+                           int with_inline, uint32_t inline_bytes);
 /* Free the allocation only (not what ref refers to). */
 void entry_free(struct entry *entry);
 /* Bytes taken from the allocator by the entry itself. */
@@ -89,7 +92,8 @@ struct bytes entry_key(const struct entry *entry);
 int64_t entry_expiry(const struct entry *entry);
 /* Page reference, or 0 without ENTRY_REF. */
 uint64_t entry_ref(const struct entry *entry);
-/* Address of the unaligned ref word as bytes; only with ENTRY_REF. Use entry_ref / entry_store_ref for access. */
+/* Address of the unaligned ref word as bytes; only with ENTRY_REF. Use entry_ref / entry_store_ref for
+ * access. */
 void entry_store_ref(struct entry *entry, uint64_t ref);
 /* Inline value bytes (8 for INT); only with ENTRY_INLINE. */
 uint8_t *entry_inline(const struct entry *entry);
@@ -99,9 +103,11 @@ uint32_t entry_inline_bytes(const struct entry *entry);
 uint32_t entry_inline_capacity(const struct entry *entry);
 
 /*
- * The same entry with another layout: parts that are in both are kept (key, clock, flags, encoding, size; expiry, ref, inline bytes where both
- * have them). ${entry} is consumed; the result may be at the same address. (E2)
+ * The same entry with another layout: parts that are in both are kept (key, clock, flags, encoding, size;
+ * expiry, ref, inline bytes where both have them). ${entry} is consumed; the result may be at the same
+ * address. (E2)
  */
-struct entry *entry_relayout(struct entry *entry, int with_expiry, int with_ref, int with_inline, uint32_t inline_bytes);
+struct entry *entry_relayout(struct entry *entry, int with_expiry, int with_ref, int with_inline,
+                             uint32_t inline_bytes);
 
 #endif

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * struct type_ops: everything the rest of Firn needs of a value type. A new type is one file that fills one of these and registers it
- * in type.c's table. RDB, DUMP, demotion, COPY, memory use, DEBUG DIGEST and lazy freeing all go through it.
+ * struct type_ops: everything the rest of Firn needs of a value type. A new type is one file that fills one
+ * of these and registers it in type.c's table. RDB, DUMP, demotion, COPY, memory use, DEBUG DIGEST and lazy
+ * freeing all go through it.
  *
- * A large value is an OBJECT: a DRAM struct that begins with struct object and holds page references (its directory).
- * Executor only unless said otherwise. "May fault": returns FIRN_EFAULT like page_peek, having changed nothing.
+ * A large value is an OBJECT: a DRAM struct that begins with struct object and holds page references (its
+ * directory). Executor only unless said otherwise. "May fault": returns FIRN_EFAULT like page_peek, having
+ * changed nothing.
  */
 #ifndef FIRN_TYPES_TYPE_H
 #define FIRN_TYPES_TYPE_H
@@ -17,16 +19,17 @@ struct bytes_builder; /* base/bytes_builder.h */
 
 #define OBJECT_MAGIC 0x0b1ec7a5u
 
-/* Head of every OBJECT. Objects are registered by id from creation to free, so that a finished demotion finds its page's slot again. */
+/* Head of every OBJECT. Objects are registered by id from creation to free, so that a finished demotion finds
+ * its page's slot again. */
 struct object {
     uint32_t magic;
-    uint8_t type;          /* enum type_id */
+    uint8_t type; /* enum type_id */
     uint8_t unused[3];
-    uint64_t id;           /* never reused */
-    uint64_t dram_bytes;   /* payload bytes of its DRAM pages (what demoting all of it would free) */
-    uint32_t pages;        /* pages in the directory */
-    uint32_t pages_dram;   /* of which in DRAM */
-    uint64_t sweep;        /* where the victim sweep goes on (type's own unit) */
+    uint64_t id;         /* never reused */
+    uint64_t dram_bytes; /* payload bytes of its DRAM pages (what demoting all of it would free) */
+    uint32_t pages;      /* pages in the directory */
+    uint32_t pages_dram; /* of which in DRAM */
+    uint64_t sweep;      /* where the victim sweep goes on (type's own unit) */
 };
 
 /* Register a new object: fills magic, type, id. */
@@ -38,7 +41,8 @@ struct object *object_find(uint64_t id);
 /* Objects alive, and the bytes of their DRAM pages, for choosing where victims come from. */
 size_t object_count(void);
 uint64_t object_dram_bytes(void);
-/* Some registered object, chosen with probability proportional to nothing in particular (round robin); NULL if none. */
+/* Some registered object, chosen with probability proportional to nothing in particular (round robin); NULL
+ * if none. */
 struct object *object_next(void);
 /* Types account page changes here so that the sums stay right. */
 void object_account(struct object *object, int64_t dram_bytes, int32_t pages, int32_t pages_dram);
@@ -50,44 +54,54 @@ struct type_victim {
     uint32_t clock;   /* page->clock (0 for PMEM) */
 };
 
-/* Receiver of a walk over a value's elements. Bytes are borrowed for the call. Nonzero return stops the walk and is returned. */
+/* Receiver of a walk over a value's elements. Bytes are borrowed for the call. Nonzero return stops the walk
+ * and is returned. */
 struct type_element {
-    struct bytes name;    /* field, member, element, stream ID... */
-    struct bytes value;   /* value of a field; empty otherwise */
-    double score;         /* sorted sets */
-    int64_t expiry_ms;    /* of a field; -1 none */
+    struct bytes name;  /* field, member, element, stream ID... */
+    struct bytes value; /* value of a field; empty otherwise */
+    double score;       /* sorted sets */
+    int64_t expiry_ms;  /* of a field; -1 none */
 };
 
 struct type_ops {
     const char *name;
 
-    /* Release everything ${entry} refers to below its own allocation (pages, objects, records). Large values hand their pages to the reaper
-     * in slices (type_reap); the call itself is O(1). Never faults: deleting needs no value. */
+    /* Release everything ${entry} refers to below its own allocation (pages, objects, records). Large values
+     * hand their pages to the reaper in slices (type_reap); the call itself is O(1). Never faults: deleting
+     * needs no value. */
     void (*free_value)(struct entry *entry);
     /* Free up to ${pages} pages of a detached object; nonzero when there is more. */
     int (*reap)(struct object *object, unsigned pages);
 
-    /* Make ${target} (a fresh entry of the same type with ENTRY_REF layout as needed, made by the caller through db) a deep copy. May fault. */
+    /* Make ${target} (a fresh entry of the same type with ENTRY_REF layout as needed, made by the caller
+     * through db) a deep copy. May fault. */
     int (*copy_value)(struct entry *source, struct entry **target_inout);
 
-    /* Call ${receive} for each element in a stable order (string: one element, name = content). May fault (asks for many pages at once). */
-    int (*walk)(struct entry *entry, int (*receive)(const struct type_element *element, void *ctx), void *ctx);
+    /* Call ${receive} for each element in a stable order (string: one element, name = content). May fault
+     * (asks for many pages at once). */
+    int (*walk)(struct entry *entry, int (*receive)(const struct type_element *element, void *ctx),
+                void *ctx);
 
-    /* Bytes of DRAM of the value besides the entry's own allocation (MEMORY USAGE); ${samples} as there, 0 = all. No fault. */
+    /* Bytes of DRAM of the value besides the entry's own allocation (MEMORY USAGE); ${samples} as there, 0 =
+     * all. No fault. */
     size_t (*memory)(const struct entry *entry, size_t samples);
     /* Elements whose freeing costs (lazyfree effort). */
     size_t (*free_effort)(const struct entry *entry);
 
     /* RDB: append type byte-less body to ${out} with the RDB type in *rdb_type_out. May fault. */
     int (*encode)(struct entry *entry, struct bytes_builder *out, uint8_t *rdb_type_out);
-    /* RDB: build the value of ${key} from a body; ${deep} checks everything. FIRN_ECORRUPT with nothing leaked. *entry_out is not in any table. */
-    int (*decode)(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *consumed_out, int deep, struct entry **entry_out);
+    /* RDB: build the value of ${key} from a body; ${deep} checks everything. FIRN_ECORRUPT with nothing
+     * leaked. *entry_out is not in any table. */
+    int (*decode)(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *consumed_out, int deep,
+                  struct entry **entry_out);
 
-    /* Objects only. Victims: sweep on from object->sweep over at most ${scan} pages, offering those in tier ${from} (PAGE_TAG_DRAM or
-     * PAGE_TAG_PMEM) with refs 1 and not the tail that type keeps hot; returns how many of ${limit} were filled. */
-    unsigned (*victims)(struct object *object, int from, unsigned scan, struct type_victim *victims_out, unsigned limit);
-    /* The slot for a locator of this object: NULL if none any more. The caller compares and may store another reference for the same content,
-     * then calls object_account. */
+    /* Objects only. Victims: sweep on from object->sweep over at most ${scan} pages, offering those in tier
+     * ${from} (PAGE_TAG_DRAM or PAGE_TAG_PMEM) with refs 1 and not the tail that type keeps hot; returns how
+     * many of ${limit} were filled. */
+    unsigned (*victims)(struct object *object, int from, unsigned scan, struct type_victim *victims_out,
+                        unsigned limit);
+    /* The slot for a locator of this object: NULL if none any more. The caller compares and may store another
+     * reference for the same content, then calls object_account. */
     uint64_t *(*locate)(struct object *object, uint64_t locator);
 
     /* O(n) structural check; asserts. Skips pages that are not in DRAM. */
@@ -99,7 +113,8 @@ const struct type_ops *type_ops(enum type_id type);
 /* Which type reads RDB type ${rdb_type}; NULL if none does. */
 const struct type_ops *type_ops_for_rdb(uint8_t rdb_type);
 
-/* Detached large values wait here for freeing. Put: O(1), takes over ${object}. Run: frees about ${pages} pages, nonzero when more is left. */
+/* Detached large values wait here for freeing. Put: O(1), takes over ${object}. Run: frees about ${pages}
+ * pages, nonzero when more is left. */
 void type_reap_later(struct object *object);
 int type_reap_some(unsigned pages);
 size_t type_reap_pending(void);

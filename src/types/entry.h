@@ -90,6 +90,8 @@ struct bytes entry_key(const struct entry *entry);
 
 /* Expiry in ms since the epoch, or -1. */
 int64_t entry_expiry(const struct entry *entry);
+/* Overwrite the expiry word; only with ENTRY_EXPIRY. For the keyspace (indexes follow there). */
+void entry_store_expiry(struct entry *entry, int64_t expiry_ms);
 /* Page reference, or 0 without ENTRY_REF. */
 uint64_t entry_ref(const struct entry *entry);
 /* Address of the unaligned ref word as bytes; only with ENTRY_REF. Use entry_ref / entry_store_ref for

@@ -23,8 +23,9 @@ struct bytes_builder; /* base/bytes_builder.h */
  * its page's slot again. */
 struct object {
     uint32_t magic;
-    uint8_t type; /* enum type_id */
-    uint8_t unused[3];
+    uint8_t type;       /* enum type_id */
+    uint8_t registered; /* from object_register to object_unregister */
+    uint8_t unused[2];
     uint64_t id;         /* never reused */
     uint64_t dram_bytes; /* payload bytes of its DRAM pages (what demoting all of it would free) */
     uint32_t pages;      /* pages in the directory */

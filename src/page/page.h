@@ -88,14 +88,18 @@ void page_release(uint64_t ref);
 
 /*
  * Look at the payload of ${ref} without keeping anything.
- *   0            *payload_out is valid until the executor's next turn or the next change or release of this
- * page FIRN_EFAULT  NVME page not here: recorded in the current fault set (fault.h); unwind, having changed
- * nothing FIRN_EIO, FIRN_ECORRUPT, FIRN_ENOTFOUND  the tier failed: unwind, reply with the error In sync mode
- * it blocks instead of FIRN_EFAULT. ${seen_out} (may be NULL) is set to how often this NVME/PMEM page was
- * read before within the promotion window (0: first time; always 0 for DRAM): the caller promotes from 1 on
- * where it can. OBJECT is refused.
+ *   0            *payload_out is valid until the executor's next turn or the next change or release of it
+ *   FIRN_EFAULT  NVME page not here: recorded in the current fault set (fault.h); unwind, nothing changed
+ *   FIRN_EIO, FIRN_ECORRUPT, FIRN_ENOTFOUND  the tier failed: unwind, reply with the error
+ * In sync mode it blocks instead of FIRN_EFAULT. ${seen_out} (may be NULL: this is not counted as a read) is
+ * set to how often this NVME/PMEM page was read before within the promotion window (0: first time, or DRAM is
+ * too short; always 0 for DRAM): the caller promotes from 1 on where it can. OBJECT is refused.
  */
-FIRN_MUST_USE int page_peek(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
+FIRN_MUST_USE static inline int page_peek(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
+/* The rest of page_peek: anything but a DRAM page. */
+FIRN_MUST_USE int page_peek_lower(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
+/* How often page_peek and page_read were answered by a page in DRAM (statistics). */
+extern uint64_t page_dram_hits;
 
 /*
  * page_peek for a reference whose owner is at hand: touches the page's clock and, when the manager says so
@@ -122,8 +126,8 @@ void page_clock_set(uint32_t seconds);
 struct page_tier_hooks {
     /* Payload of a PMEM record in place, checksum verified: 0, FIRN_ECORRUPT, FIRN_EIO. */
     int (*map)(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
-    /* NVME: from the read buffer: 0 with payload, FIRN_ENOTFOUND if not there, or the error the read ended
-     * with. */
+    /* NVME: from the read buffer: 0 with payload, FIRN_EFAULT if not there, or the error the read ended with.
+     * ${seen_out} NULL: do not count this as a read. */
     int (*buffered)(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
     /* NVME: read now, blocking; then as buffered. */
     int (*read_sync)(uint64_t ref, struct bytes *payload_out);
@@ -134,5 +138,17 @@ struct page_tier_hooks {
 };
 /* Install; NULL restores the default, in which lower references are refused by assert. */
 void page_set_tier_hooks(const struct page_tier_hooks *hooks);
+
+static inline int page_peek(uint64_t ref, struct bytes *payload_out, unsigned *seen_out) {
+    if (__builtin_expect(page_ref_tag(ref) != PAGE_TAG_DRAM, 0)) {
+        return page_peek_lower(ref, payload_out, seen_out);
+    }
+    const struct page *page = page_ref_dram(ref);
+    FIRN_ASSERT(page != NULL && page->refs > 0);
+    page_dram_hits++;
+    if (seen_out != NULL) *seen_out = 0;
+    *payload_out = bytes_of(page->data, page->bytes);
+    return 0;
+}
 
 #endif

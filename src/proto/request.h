@@ -29,12 +29,12 @@ struct request {
     size_t needed;   /* more bytes that are needed at least, for sizing a read of a big argument; 0 unknown */
     size_t argument_bytes; /* sum of argument sizes */
     /* private */
-    int64_t multibulk_left, bulk_left;
-    size_t scanned;
-    struct {
-        size_t offset, size;
-    } * places;
+    const uint8_t *base;  /* the buffer argv points into */
+    size_t argc_expected; /* from the multibulk header; 0: header not read yet */
+    int64_t bulk_left;    /* size of the bulk that is being received, -1: its header is not read yet */
+    size_t scanned;       /* offset of the first byte not yet understood */
     uint8_t *inline_copy; /* unquoted inline arguments */
+    int is_inline;        /* argv points into inline_copy */
     char error[96];
 };
 
@@ -49,7 +49,8 @@ void request_reset(struct request *request);
  */
 FIRN_MUST_USE int request_parse(struct request *request, struct bytes buffer,
                                 const struct request_limits *limits);
-/* Recompute argv after the buffer moved to ${base}. */
+/* Recompute argv after the buffer moved to ${base} (also in the middle of a command). The old buffer need not
+ * exist any more. */
 void request_rebase(struct request *request, const uint8_t *base);
 
 #endif

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * RESP2/RESP3 encoding into a chain of chunks (reply.h has the contracts).
+ *
+ * The first chunk of an empty reply is small (most replies are a few bytes and 50 or 10 000 clients have one
+ * each); the following ones are REPLY_CHUNK_BYTES, or as large as the value that is being written, up to
+ * CHUNK_BYTES_MAX (so that the memory of a huge reply goes back while it is sent). Numbers are written by
+ * hand, two digits at a time.
+ *
+ * I1 Between head and tail no chunk is empty but possibly the first.
+ * I2 A header (reply_later too) never spans two chunks; bulk contents may.
+ *
+ * Threads: the owner of the reply (executor).
+ */
+#include "proto/reply.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <float.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+
+#define CHUNK_FIRST_BYTES 1024u
+#define CHUNK_BYTES_MAX   (1u << 20)
+/* Kind, sign, 19 or 20 digits, CR LF. */
+#define HEADER_BYTES_MAX 24u
+
+static const char digit_pairs[] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+    "8081828384858687888990919293949596979899";
+
+/* --- chunks --- */
+
+void reply_init(struct reply *reply) {
+    memset(reply, 0, sizeof *reply);
+    reply->version = 2;
+}
+
+static void free_chain(struct reply_chunk *chunk) {
+    while (chunk) {
+        struct reply_chunk *next = chunk->next;
+        memory_free(chunk);
+        chunk = next;
+    }
+}
+
+void reply_fini(struct reply *reply) {
+    free_chain(reply->head);
+    reply->head = reply->tail = NULL;
+    reply->bytes = 0;
+}
+
+void reply_chunk_free(struct reply_chunk *chunk) {
+    memory_free(chunk);
+}
+
+/* Append a chunk with room for ${need} bytes, or for CHUNK_BYTES_MAX if that is less. */
+static struct reply_chunk *add_chunk(struct reply *reply, size_t need) {
+    size_t size = reply->head ? REPLY_CHUNK_BYTES : CHUNK_FIRST_BYTES;
+    if (need > CHUNK_BYTES_MAX) need = CHUNK_BYTES_MAX;
+    if (need + sizeof(struct reply_chunk) > size) {
+        size = need + sizeof(struct reply_chunk);
+        if (size < REPLY_CHUNK_BYTES) size = REPLY_CHUNK_BYTES;
+    }
+    struct reply_chunk *chunk = memory_alloc(size);
+    chunk->next = NULL;
+    chunk->used = 0;
+    chunk->capacity = (uint32_t)(size - sizeof *chunk);
+    if (reply->tail)
+        reply->tail->next = chunk;
+    else
+        reply->head = chunk;
+    reply->tail = chunk;
+    return chunk;
+}
+
+/* Contiguous room for ${size} (<= CHUNK_BYTES_MAX) bytes at the end; give back the unused part by advance. */
+static inline uint8_t *reserve(struct reply *reply, size_t size) {
+    struct reply_chunk *tail = reply->tail;
+    if (__builtin_expect(!tail || tail->capacity - tail->used < size, 0)) tail = add_chunk(reply, size);
+    return tail->data + tail->used;
+}
+
+static inline void advance(struct reply *reply, size_t size) {
+    reply->tail->used += (uint32_t)size;
+    reply->bytes += size;
+}
+
+/* Append without regard to chunk borders. */
+static void append(struct reply *reply, const void *data, size_t size) {
+    const uint8_t *from = data;
+    while (size > 0) {
+        struct reply_chunk *tail = reply->tail;
+        if (!tail || tail->used == tail->capacity) tail = add_chunk(reply, size);
+        size_t part = tail->capacity - tail->used;
+        if (part > size) part = size;
+        memcpy(tail->data + tail->used, from, part);
+        advance(reply, part);
+        from += part;
+        size -= part;
+    }
+}
+
+static inline void append_small(struct reply *reply, const char *data, size_t size) {
+    memcpy(reserve(reply, size), data, size);
+    advance(reply, size);
+}
+
+struct reply_mark reply_mark(const struct reply *reply) {
+    return (struct reply_mark){reply->tail, reply->tail ? reply->tail->used : 0, reply->bytes, reply->errors};
+}
+
+void reply_rollback(struct reply *reply, struct reply_mark mark) {
+    if (mark.tail) {
+        free_chain(mark.tail->next);
+        mark.tail->next = NULL;
+        mark.tail->used = mark.used;
+    } else {
+        free_chain(reply->head);
+        reply->head = NULL;
+    }
+    reply->tail = mark.tail;
+    reply->bytes = mark.bytes;
+    reply->errors = mark.errors;
+}
+
+struct reply_chunk *reply_take(struct reply *reply, size_t *bytes_out) {
+    *bytes_out = reply->bytes;
+    struct reply_chunk *head = reply->head;
+    if (reply->bytes == 0) {
+        free_chain(head);
+        head = NULL;
+    }
+    reply->head = reply->tail = NULL;
+    reply->bytes = 0;
+    return head;
+}
+
+/* --- numbers --- */
+
+/* Decimal digits of ${value} at ${to}; returns how many (1..20). */
+static inline size_t write_digits(uint8_t *to, uint64_t value) {
+    if (value < 10) {
+        to[0] = (uint8_t)('0' + value);
+        return 1;
+    }
+    if (value < 100) {
+        memcpy(to, digit_pairs + 2 * value, 2);
+        return 2;
+    }
+    uint8_t text[20];
+    size_t at = sizeof text;
+    while (value >= 100) {
+        at -= 2;
+        memcpy(text + at, digit_pairs + 2 * (value % 100), 2);
+        value /= 100;
+    }
+    if (value >= 10) {
+        at -= 2;
+        memcpy(text + at, digit_pairs + 2 * value, 2);
+    } else {
+        text[--at] = (uint8_t)('0' + value);
+    }
+    memcpy(to, text + at, sizeof text - at);
+    return sizeof text - at;
+}
+
+static inline size_t write_signed(uint8_t *to, int64_t value) {
+    if (value >= 0) return write_digits(to, (uint64_t)value);
+    to[0] = '-';
+    return 1 + write_digits(to + 1, 0 - (uint64_t)value);
+}
+
+/* "${kind}${count}\r\n" at ${to}. */
+static inline size_t write_header(uint8_t *to, char kind, uint64_t count) {
+    to[0] = (uint8_t)kind;
+    size_t size = 1 + write_digits(to + 1, count);
+    to[size] = '\r';
+    to[size + 1] = '\n';
+    return size + 2;
+}
+
+static void append_header(struct reply *reply, char kind, uint64_t count) {
+    uint8_t *to = reserve(reply, HEADER_BYTES_MAX);
+    advance(reply, write_header(to, kind, count));
+}
+
+/* Scientific or plain notation of the shortest digits ${digits} x 10^${exponent} as Redis writes it. Returns
+ * the length. */
+static size_t place_digits(char *to, const char *digits, size_t count, int exponent) {
+    int magnitude = exponent + (int)count - 1; /* of the first digit */
+    if (exponent >= 0 && magnitude < (int)count + 7) {
+        memcpy(to, digits, count);
+        memset(to + count, '0', (size_t)exponent);
+        return count + (size_t)exponent;
+    }
+    if (exponent < 0 && (exponent > -7 || abs(magnitude) < 4)) {
+        if (magnitude >= 0) {
+            size_t whole = (size_t)magnitude + 1;
+            memcpy(to, digits, whole);
+            to[whole] = '.';
+            memcpy(to + whole + 1, digits + whole, count - whole);
+            return count + 1;
+        }
+        size_t zeros = (size_t)(-magnitude - 1);
+        memcpy(to, "0.", 2);
+        memset(to + 2, '0', zeros);
+        memcpy(to + 2 + zeros, digits, count);
+        return 2 + zeros + count;
+    }
+    size_t size = 0;
+    to[size++] = digits[0];
+    if (count > 1) {
+        to[size++] = '.';
+        memcpy(to + size, digits + 1, count - 1);
+        size += count - 1;
+    }
+    return size + (size_t)sprintf(to + size, "e%+d", magnitude);
+}
+
+/* The fewest digits that read back as ${value} (finite, > 0). */
+static size_t shortest_digits(double value, char *to) {
+    char text[40];
+    char digits[24];
+    int precision =
+        value < DBL_MIN ? 0 : 14; /* any 15 digits survive a normal double; below, look for fewer */
+    for (; precision <= 16; precision++) {
+        snprintf(text, sizeof text, "%.*e", precision, value);
+        if (precision == 16 || strtod(text, NULL) == value) break;
+    }
+    char *mark = strchr(text, 'e');
+    size_t count = 0;
+    for (char *c = text; c < mark; c++) {
+        if (*c >= '0' && *c <= '9') digits[count++] = *c;
+    }
+    int exponent = atoi(mark + 1) - (int)count + 1;
+    while (count > 1 && digits[count - 1] == '0') {
+        count--;
+        exponent++;
+    }
+    return place_digits(to, digits, count, exponent);
+}
+
+/* Text of ${value} at ${to} (40 bytes): inf, -inf, nan, integers in full, else the shortest form. */
+static size_t write_double(char *to, double value) {
+    if (isnan(value)) return (size_t)sprintf(to, "nan");
+    if (isinf(value)) return (size_t)sprintf(to, value < 0 ? "-inf" : "inf");
+    if (value == 0) return (size_t)sprintf(to, signbit(value) ? "-0" : "0");
+    if (fabs(value) < (double)(INT64_MAX / 2) && (double)(int64_t)value == value) {
+        return write_signed((uint8_t *)to, (int64_t)value);
+    }
+    if (value > 0) return shortest_digits(value, to);
+    to[0] = '-';
+    return 1 + shortest_digits(-value, to + 1);
+}
+
+/* --- simple values --- */
+
+void reply_ok(struct reply *reply) {
+    if (reply->off) return;
+    append_small(reply, "+OK\r\n", 5);
+}
+
+static void append_line(struct reply *reply, char kind, const char *text, size_t size) {
+    append_small(reply, &kind, 1);
+    append(reply, text, size);
+    append_small(reply, "\r\n", 2);
+}
+
+void reply_status(struct reply *reply, const char *text) {
+    if (reply->off) return;
+    append_line(reply, '+', text, strlen(text));
+}
+
+void reply_integer(struct reply *reply, int64_t value) {
+    if (reply->off) return;
+    uint8_t *to = reserve(reply, HEADER_BYTES_MAX);
+    to[0] = ':';
+    size_t size = 1 + write_signed(to + 1, value);
+    to[size] = '\r';
+    to[size + 1] = '\n';
+    advance(reply, size + 2);
+}
+
+void reply_bulk(struct reply *reply, struct bytes value) {
+    if (reply->off) return;
+    if (value.size <= REPLY_CHUNK_BYTES / 16) {
+        uint8_t *to = reserve(reply, HEADER_BYTES_MAX + value.size + 2);
+        size_t size = write_header(to, '$', value.size);
+        if (value.size > 0) memcpy(to + size, value.data, value.size);
+        size += value.size;
+        to[size] = '\r';
+        to[size + 1] = '\n';
+        advance(reply, size + 2);
+        return;
+    }
+    append_header(reply, '$', value.size);
+    append(reply, value.data, value.size);
+    append_small(reply, "\r\n", 2);
+}
+
+void reply_bulk_text(struct reply *reply, const char *text) {
+    reply_bulk(reply, bytes_of_text(text));
+}
+
+void reply_bulk_integer(struct reply *reply, int64_t value) {
+    uint8_t text[24];
+    size_t size = write_signed(text, value);
+    reply_bulk(reply, bytes_of(text, size));
+}
+
+void reply_bulk_format(struct reply *reply, const char *format, ...) {
+    char text[512];
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    int size = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    FIRN_ASSERT(size >= 0);
+    if ((size_t)size < sizeof text) {
+        reply_bulk(reply, bytes_of(text, (size_t)size));
+    } else {
+        char *longer = memory_alloc((size_t)size + 1);
+        vsnprintf(longer, (size_t)size + 1, format, again);
+        reply_bulk(reply, bytes_of(longer, (size_t)size));
+        memory_free(longer);
+    }
+    va_end(again);
+}
+
+void reply_bulk_begin(struct reply *reply, size_t size) {
+    if (reply->off) return;
+    append_header(reply, '$', size);
+}
+
+void reply_bulk_part(struct reply *reply, struct bytes part) {
+    reply_raw(reply, part);
+}
+
+void reply_bulk_end(struct reply *reply) {
+    if (reply->off) return;
+    append_small(reply, "\r\n", 2);
+}
+
+void reply_double(struct reply *reply, double value) {
+    if (reply->off) return;
+    char text[48];
+    size_t size = write_double(text, value);
+    if (reply->version >= 3)
+        append_line(reply, ',', text, size);
+    else
+        reply_bulk(reply, bytes_of(text, size));
+}
+
+void reply_boolean(struct reply *reply, int value) {
+    if (reply->off) return;
+    if (reply->version >= 3)
+        append_small(reply, value ? "#t\r\n" : "#f\r\n", 4);
+    else
+        append_small(reply, value ? ":1\r\n" : ":0\r\n", 4);
+}
+
+void reply_null(struct reply *reply) {
+    if (reply->off) return;
+    if (reply->version >= 3)
+        append_small(reply, "_\r\n", 3);
+    else
+        append_small(reply, "$-1\r\n", 5);
+}
+
+void reply_null_array(struct reply *reply) {
+    if (reply->off) return;
+    if (reply->version >= 3)
+        append_small(reply, "_\r\n", 3);
+    else
+        append_small(reply, "*-1\r\n", 5);
+}
+
+void reply_big_number(struct reply *reply, const char *digits) {
+    if (reply->off) return;
+    if (reply->version >= 3)
+        append_line(reply, '(', digits, strlen(digits));
+    else
+        reply_bulk_text(reply, digits);
+}
+
+void reply_verbatim(struct reply *reply, const char *kind3, struct bytes text) {
+    if (reply->off) return;
+    if (reply->version < 3) {
+        reply_bulk(reply, text);
+        return;
+    }
+    append_header(reply, '=', text.size + 4);
+    append_small(reply, kind3, 3);
+    append_small(reply, ":", 1);
+    append(reply, text.data, text.size);
+    append_small(reply, "\r\n", 2);
+}
+
+/* --- aggregates --- */
+
+static void aggregate(struct reply *reply, char kind, size_t count) {
+    if (reply->off) return;
+    append_header(reply, kind, count);
+}
+
+void reply_array(struct reply *reply, size_t count) {
+    aggregate(reply, '*', count);
+}
+
+void reply_map(struct reply *reply, size_t pairs) {
+    if (reply->version >= 3)
+        aggregate(reply, '%', pairs);
+    else
+        aggregate(reply, '*', 2 * pairs);
+}
+
+void reply_set(struct reply *reply, size_t count) {
+    aggregate(reply, reply->version >= 3 ? '~' : '*', count);
+}
+
+void reply_push(struct reply *reply, size_t count) {
+    aggregate(reply, reply->version >= 3 ? '>' : '*', count);
+}
+
+void reply_attribute(struct reply *reply, size_t pairs) {
+    FIRN_ASSERT(reply->version >= 3);
+    aggregate(reply, '|', pairs);
+}
+
+/*
+ * The header's place is kept at its longest; closing writes the real one and moves what follows in the same
+ * chunk down. Nested ones close inner first, and an inner one moves only bytes behind itself, so the offsets
+ * of the outer ones stay true.
+ */
+struct reply_later reply_later_open(struct reply *reply, char kind) {
+    if (reply->off) return (struct reply_later){NULL, 0, kind};
+    reserve(reply, HEADER_BYTES_MAX);
+    struct reply_later later = {reply->tail, reply->tail->used, kind};
+    advance(reply, HEADER_BYTES_MAX);
+    return later;
+}
+
+void reply_later_close(struct reply *reply, struct reply_later later, size_t count) {
+    struct reply_chunk *chunk = later.chunk;
+    if (!chunk) return;
+    char kind = later.kind;
+    if (reply->version < 3) {
+        if (kind == '%') count *= 2;
+        kind = '*';
+    }
+    FIRN_ASSERT(later.offset + HEADER_BYTES_MAX <= chunk->used);
+    uint8_t *to = chunk->data + later.offset;
+    size_t behind = chunk->used - later.offset - HEADER_BYTES_MAX;
+    size_t size = write_header(to, kind, count);
+    memmove(to + size, to + HEADER_BYTES_MAX, behind);
+    chunk->used -= (uint32_t)(HEADER_BYTES_MAX - size);
+    reply->bytes -= HEADER_BYTES_MAX - size;
+}
+
+/* --- errors --- */
+
+/* Remember the first word of ${text} (without '-') for the statistics. */
+static void note_error(struct reply *reply, const char *text, size_t size) {
+    size_t word = 0;
+    while (word < size && text[word] != ' ' && word + 1 < sizeof reply->last_error)
+        word++;
+    memcpy(reply->last_error, text, word);
+    reply->last_error[word] = '\0';
+    reply->errors++;
+}
+
+static void append_error(struct reply *reply, const char *text, size_t size) {
+    int has_code = size > 0 && text[0] == '-';
+    if (has_code) {
+        text++;
+        size--;
+        note_error(reply, text, size);
+    } else {
+        note_error(reply, "ERR", 3);
+    }
+    if (reply->off) return;
+    append_small(reply, "-", 1);
+    if (!has_code) append_small(reply, "ERR ", 4);
+    while (size > 0 && (text[size - 1] == '\r' || text[size - 1] == '\n'))
+        size--;
+    while (size > 0) {
+        size_t clean = 0;
+        while (clean < size && text[clean] != '\r' && text[clean] != '\n')
+            clean++;
+        append(reply, text, clean);
+        if (clean == size) break;
+        append_small(reply, " ", 1);
+        text += clean + 1;
+        size -= clean + 1;
+    }
+    append_small(reply, "\r\n", 2);
+}
+
+void reply_error(struct reply *reply, const char *text) {
+    append_error(reply, text, strlen(text));
+}
+
+void reply_error_format(struct reply *reply, const char *format, ...) {
+    char text[1024];
+    va_list arguments, again;
+    va_start(arguments, format);
+    va_copy(again, arguments);
+    int size = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    FIRN_ASSERT(size >= 0);
+    if ((size_t)size < sizeof text) {
+        append_error(reply, text, (size_t)size);
+    } else {
+        char *longer = memory_alloc((size_t)size + 1);
+        vsnprintf(longer, (size_t)size + 1, format, again);
+        append_error(reply, longer, (size_t)size);
+        memory_free(longer);
+    }
+    va_end(again);
+}
+
+void reply_raw(struct reply *reply, struct bytes raw) {
+    if (reply->off) return;
+    append(reply, raw.data, raw.size);
+}

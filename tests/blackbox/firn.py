@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What black-box cases stand on: a server of their own, and a raw RESP client that hides nothing."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+SERVER = os.environ.get("FIRN_SERVER", "build-release/firn-server")
+STRESS = os.environ.get("FIRN_STRESS", "off")
+SANITIZED = "asan" in SERVER or "tsan" in SERVER
+
+
+class ReplyError(Exception):
+    """An error reply, as text without the leading '-'."""
+
+
+class Push(list):
+    pass
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Client:
+    """RESP2/3 over a plain socket. Errors inside arrays come back as ReplyError values; at the top they are raised."""
+
+    def __init__(self, port=None, path=None, timeout=60):
+        if path:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(timeout)
+            self.socket.connect(path)
+        else:
+            self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.input = self.socket.makefile("rb", buffering=1 << 16)
+
+    def close(self):
+        self.input.close()
+        self.socket.close()
+
+    @staticmethod
+    def encode(*arguments):
+        out = [b"*%d\r\n" % len(arguments)]
+        for argument in arguments:
+            if not isinstance(argument, bytes):
+                argument = str(argument).encode()
+            out.append(b"$%d\r\n%s\r\n" % (len(argument), argument))
+        return b"".join(out)
+
+    def send_raw(self, data):
+        self.socket.sendall(data)
+
+    def send(self, *arguments):
+        self.send_raw(self.encode(*arguments))
+
+    def __call__(self, *arguments):
+        self.send(*arguments)
+        return self.receive()
+
+    def receive(self):
+        reply = self._read()
+        if isinstance(reply, ReplyError):
+            raise reply
+        return reply
+
+    def pipeline(self, commands):
+        self.send_raw(b"".join(self.encode(*command) for command in commands))
+        return [self._read() for _ in commands]
+
+    def error(self, *arguments):
+        """The error text of a command that must fail."""
+        try:
+            reply = self(*arguments)
+        except ReplyError as error:
+            return str(error)
+        raise AssertionError(f"{arguments}: no error but {reply!r}")
+
+    def at_end(self):
+        """Whether the server has closed."""
+        try:
+            return self.input.read(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def _line(self):
+        line = self.input.readline()
+        if not line.endswith(b"\r\n"):
+            raise ConnectionError("the server closed the connection")
+        return line[:-2]
+
+    def _read(self):
+        line = self._line()
+        kind, rest = line[:1], line[1:]
+        if kind == b"+":
+            return rest.decode()
+        if kind == b"-":
+            return ReplyError(rest.decode())
+        if kind == b":":
+            return int(rest)
+        if kind in (b"$", b"="):
+            if int(rest) < 0:
+                return None
+            data = self.input.read(int(rest) + 2)[:-2]
+            return data[4:] if kind == b"=" else data
+        if kind in (b"*", b"~"):
+            return None if int(rest) < 0 else [self._read() for _ in range(int(rest))]
+        if kind == b">":
+            return Push(self._read() for _ in range(int(rest)))
+        if kind == b"%":
+            return {_key(self._read()): self._read() for _ in range(int(rest))}
+        if kind == b"|":
+            for _ in range(int(rest) * 2):
+                self._read()
+            return self._read()
+        if kind == b"_":
+            return None
+        if kind == b",":
+            return float(rest)
+        if kind == b"#":
+            return rest == b"t"
+        if kind == b"(":
+            return int(rest)
+        raise AssertionError(f"not RESP: {line!r}")
+
+
+def _key(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+class Server:
+    """A firn-server in a temporary folder, on a free port, stopped by its own pid."""
+
+    def __init__(self, *options, stress=None, config=None, wait=True, binary=None, environment=None):
+        self.folder = tempfile.mkdtemp(prefix="firn-test-")
+        self.port = free_port()
+        self.log = os.path.join(self.folder, "log")
+        command = [os.path.realpath(binary or SERVER)]
+        if config is not None:
+            self.config = os.path.join(self.folder, "firn.conf")
+            with open(self.config, "w") as file:
+                file.write(config)
+            command.append(self.config)
+        command += ["--port", str(self.port), "--dir", self.folder, "--bind", "127.0.0.1", "--enable-debug-command", "yes",
+                    "--save", ""]
+        stress = STRESS if stress is None else stress
+        if stress != "off":
+            command += ["--tier-stress", stress]
+        command += [str(option) for option in options]
+        self.output = open(self.log, "ab")
+        self.process = subprocess.Popen(command, cwd=self.folder, stdout=self.output, stderr=self.output, env={**os.environ, **(environment or {})})
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self, seconds=60):
+        deadline = time.time() + seconds
+        while time.time() < deadline:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended with {self.process.returncode}: {self.text()}")
+            try:
+                client = Client(self.port, timeout=5)
+                try:
+                    if client("PING") == "PONG":
+                        return
+                except ReplyError as error:
+                    if str(error).startswith(("NOAUTH", "LOADING")):
+                        return
+                finally:
+                    client.close()
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError("the server did not come up: " + self.text())
+
+    def text(self):
+        with open(self.log, errors="replace") as file:
+            return file.read()
+
+    def client(self, **options):
+        return Client(self.port, **options)
+
+    def info(self, section="everything"):
+        client = self.client()
+        rows = client("INFO", section).decode().split("\r\n")
+        client.close()
+        return dict(row.split(":", 1) for row in rows if ":" in row)
+
+    def wait_exit(self, seconds=30):
+        return self.process.wait(timeout=seconds)
+
+    def stop(self, how=signal.SIGTERM):
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+            try:
+                self.process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError("the server did not stop: " + self.text()[-2000:])
+        self.output.close()
+        text = self.text()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for mark in ("AddressSanitizer", "runtime error", "ThreadSanitizer", "LeakSanitizer", "BUG REPORT START"):
+            if mark in text and how != signal.SIGSEGV:
+                raise AssertionError(text[max(0, text.index(mark) - 200):][:6000])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.stop()

@@ -140,7 +140,7 @@ class Server:
         self.folder = tempfile.mkdtemp(prefix="firn-test-")
         self.port = free_port()
         self.log = os.path.join(self.folder, "log")
-        command = [os.path.realpath(binary or SERVER)]
+        command = [os.path.abspath(binary or SERVER)]
         if config is not None:
             self.config = os.path.join(self.folder, "firn.conf")
             with open(self.config, "w") as file:

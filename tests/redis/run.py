@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
 """Run files of Redis's own Tcl suite against firn-server and hold the result against not_passing.txt.
 

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The wire: RESP2, RESP3, inline commands, pipelines, limits and errors, byte for byte as Redis."""
+import os
+import unittest
+
+import firn
+
+
+class Protocol(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = firn.Server("--unixsocket", "s.sock")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+
+    def raw(self, data):
+        """Everything the server answers to ${data} until it closes."""
+        client = self.server.client()
+        client.send_raw(data)
+        out = client.input.read()
+        client.close()
+        return out
+
+    def test_protocol_errors_close_the_connection(self):
+        for sent, answer in ((b"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$-10\r\n", b"-ERR Protocol error: invalid bulk length\r\n"),
+                             (b"*20000000000\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
+                             (b"*1\r\nfooz\r\n", b"-ERR Protocol error: expected '$', got 'f'\r\n"),
+                             (b"*1\r\n$abc\r\n", b"-ERR Protocol error: invalid bulk length\r\n"),
+                             (b"SET \"unbalanced\r\n", b"-ERR Protocol error: unbalanced quotes in request\r\n"),
+                             (b"x" * 70000, b"-ERR Protocol error: too big inline request\r\n"),
+                             (b"*1\r\n" + b"$" + b"1" * 70000, b"-ERR Protocol error: too big bulk count string\r\n")):
+            self.assertEqual(self.raw(sent), answer)
+
+    def test_inline(self):
+        client = self.server.client()
+        client.send_raw(b"\r\nSET \"quoted key\" 'it\\'s \"v\"'\r\nGET \"quoted\\x20key\"\n*0\r\n*-1\r\nPING\r\n")
+        self.assertEqual([client.receive() for _ in range(3)], ["OK", b"it's \"v\"", "PONG"])
+        client.close()
+
+    def test_bytes_one_at_a_time(self):
+        client = self.server.client()
+        for byte in client.encode("SET", "slow", "value\r\n\0end") + client.encode("GET", "slow"):
+            client.send_raw(bytes([byte]))
+        self.assertEqual((client.receive(), client.receive()), ("OK", b"value\r\n\0end"))
+        client.close()
+
+    def test_large_pipelines_keep_their_order(self):
+        client = self.server.client()
+        count = 20000
+        replies = client.pipeline([("SET", "p:%d" % i, i) for i in range(count)] + [("GET", "p:%d" % i) for i in range(count)])
+        self.assertEqual(replies, ["OK"] * count + [b"%d" % i for i in range(count)])
+        client.close()
+
+    def test_large_arguments(self):
+        client = self.server.client()
+        value = os.urandom(30 << 20)
+        self.assertEqual(client("SET", "large", value), "OK")
+        self.assertEqual(client("GET", "large"), value)
+        self.assertEqual(client("DEL", "large"), 1)
+        client.close()
+
+    def test_resp3(self):
+        client = self.server.client()
+        hello = client("HELLO", "3")
+        self.assertEqual((hello[b"proto"], hello[b"role"], hello[b"server"]), (3, b"master", b"redis"))
+        client("HSET", "h", "f", "v")
+        self.assertEqual(client("HGETALL", "h"), {b"f": b"v"})
+        self.assertIsNone(client("GET", "none"))
+        self.assertIs(client("DEBUG", "PROTOCOL", "true"), True)
+        self.assertEqual(client("DEBUG", "PROTOCOL", "double"), 3.141)
+        self.assertEqual(client("DEBUG", "PROTOCOL", "map"), {0: False, 1: True, 2: False})
+        self.assertEqual(client("HELLO", "2")[:2], [b"server", b"redis"])
+        self.assertIn("NOPROTO", client.error("HELLO", "4"))
+        client.close()
+
+    def test_unknown_commands_and_arity(self):
+        client = self.server.client()
+        self.assertEqual(client.error("nope", "a", "b"), "ERR unknown command 'nope', with args beginning with: 'a' 'b' ")
+        self.assertEqual(client.error("GET"), "ERR wrong number of arguments for 'get' command")
+        self.assertEqual(client.error("CONFIG", "NOPE"), "ERR unknown subcommand 'NOPE'. Try CONFIG HELP.")
+        self.assertEqual(client.error("CLIENT", "SETNAME"), "ERR wrong number of arguments for 'client|setname' command")
+        client.close()
+
+    def test_unix_socket(self):
+        client = firn.Client(path=os.path.join(self.server.folder, "s.sock"))
+        self.assertEqual(client("PING", "hello"), b"hello")
+        client.close()
+
+    def test_quit_reset_and_reply_modes(self):
+        client = self.server.client()
+        client("SELECT", 3)
+        client("CLIENT", "SETNAME", "me")
+        self.assertEqual(client("RESET"), "RESET")
+        self.assertIn(client("CLIENT", "GETNAME"), (None, b""))
+        client.send("CLIENT", "REPLY", "SKIP")
+        client.send("SET", "a", "1")
+        self.assertEqual(client("GET", "a"), b"1")
+        self.assertEqual(client("QUIT"), "OK")
+        self.assertTrue(client.at_end())
+        client.close()
+
+    def test_half_a_command_then_gone(self):
+        for cut in range(1, 30, 3):
+            client = self.server.client()
+            client.send_raw(client.encode("SET", "cut", "value")[:cut])
+            client.close()
+        client = self.server.client()
+        self.assertEqual((client("PING"), client("EXISTS", "cut")), ("PONG", 0))
+        client.close()
+
+
+class Limits(unittest.TestCase):
+    def test_authentication(self):
+        with firn.Server("--requirepass", "secret") as server:
+            client = server.client()
+            self.assertEqual(client.error("GET", "x"), "NOAUTH Authentication required.")
+            self.assertEqual(client.error("AUTH", "wrong"), "WRONGPASS invalid username-password pair or user is disabled.")
+            client.send_raw(b"*1000\r\n")
+            self.assertEqual(client.error(), "ERR Protocol error: unauthenticated multibulk length")
+            client.close()
+            client = server.client()
+            self.assertEqual(client("AUTH", "default", "secret"), "OK")
+            self.assertIsNone(client("GET", "x"))
+            client.close()
+
+    def test_maxclients(self):
+        with firn.Server("--maxclients", "5") as server:
+            clients = [server.client() for _ in range(5)]
+            self.assertEqual([client("PING") for client in clients], ["PONG"] * 5)
+            extra = server.client()
+            self.assertEqual(extra.input.read(), b"-ERR max number of clients reached\r\n")
+            extra.close()
+            for client in clients:
+                client.close()
+
+    def test_query_buffer_limit(self):
+        with firn.Server("--client-query-buffer-limit", "1mb") as server:
+            client = server.client()
+            try:
+                client.send_raw(b"*2\r\n$3\r\nGET\r\n$50000000\r\n" + b"x" * 4000000)
+                closed = client.at_end()
+            except (BrokenPipeError, ConnectionResetError):
+                closed = True
+            self.assertTrue(closed)
+            client.close()
+            self.assertEqual(server.info("stats")["client_query_buffer_limit_disconnections"], "1")
+
+    def test_output_buffer_limit(self):
+        with firn.Server("--client-output-buffer-limit", "normal 1mb 0 0") as server:
+            client = server.client()
+            client("SET", "v", b"x" * 100000)
+            try:
+                for _ in range(400):
+                    client.send("GET", "v")
+                    client.send_raw(client.encode("GET", "v") * 10)
+                while client.input.read(1 << 20):
+                    pass
+            except (BrokenPipeError, ConnectionResetError):
+                pass
+            client.close()
+            self.assertEqual(server.info("stats")["client_output_buffer_limit_disconnections"], "1")
+
+    def test_idle_timeout(self):
+        with firn.Server("--timeout", "1") as server:
+            client = server.client(timeout=20)
+            client("PING")
+            self.assertTrue(client.at_end())
+            client.close()
+
+    def test_epoll_backend(self):
+        for backend in ("epoll", "io_uring"):
+            with firn.Server("--event-loop", backend) as server:
+                client = server.client()
+                self.assertEqual(client.pipeline([("INCR", "n")] * 1000), list(range(1, 1001)))
+                value = os.urandom(5 << 20)
+                client("SET", "v", value)
+                self.assertEqual(client("GET", "v"), value)
+                client.close()
+
+
+if __name__ == "__main__":
+    unittest.main()

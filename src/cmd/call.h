@@ -35,6 +35,11 @@ struct call {
     const struct bytes *argv; /* argv[0] is the command name; a subcommand's name is argv[1] */
     uint64_t changes;         /* keys changed so far by this run */
     unsigned lookup_flags;    /* LOOKUP_NO_TOUCH when CLIENT NO-TOUCH */
+    /* private to call.c and dispatch.c */
+    uint64_t redacted; /* bit per argument that the slow log and MONITOR must not show */
+    int no_propagation;
+    size_t rewritten_argc; /* call_rewrite: counted memory, freed by the dispatcher */
+    struct bytes *rewritten_argv;
 };
 
 /* --- lookups with Redis's conventions --- */
@@ -78,6 +83,8 @@ void call_must_finish(struct call *call);
 /* Replicate/log this argv instead of the received one (deterministic form). Bytes are copied. For AOF and
  * replication (later); keep it right now. */
 void call_rewrite(struct call *call, size_t argc, const struct bytes *argv);
+/* Show "(redacted)" instead of argument ${index} (passwords) in the slow log and to MONITOR. */
+void call_redact(struct call *call, size_t index);
 /* Do not propagate this run. */
 void call_no_propagation(struct call *call);
 

@@ -67,6 +67,8 @@ struct command_argument {
 struct command {
     const char *name; /* lower case; subcommands: "config|get" */
     const char *group, *since, *summary, *complexity;
+    const char *deprecated_since, *replaced_by,
+        *doc_flags;                    /* NULL when absent; doc_flags: words "deprecated", "syscmd" */
     const char *const *history;        /* pairs version, change; NULL-terminated; may be NULL */
     const char *const *tips;           /* NULL-terminated; may be NULL */
     int (*handler)(struct call *call); /* NULL for a container */
@@ -83,9 +85,19 @@ struct command {
     int index; /* dense number over all commands and subcommands, for statistics */
 };
 
+/* Generated; top-level commands, including those whose handler is not linked in: everybody but command.c goes
+ * through the calls below. */
 extern const struct command command_table[];
-extern const unsigned command_table_count; /* top-level commands */
-extern const unsigned command_total_count; /* including subcommands */
+extern const unsigned command_table_count;
+extern const unsigned command_total_count; /* including subcommands: the bound of command->index */
+
+/* Top-level commands that can be called, by position (0 .. command_count()-1). Renamed-away ones are not
+ * among them. */
+unsigned command_count(void);
+const struct command *command_at(unsigned position);
+/* Whether the handler (of a container: one of its subcommands') is linked in. Subcommands that are not are as
+ * good as absent. */
+int command_available(const struct command *command);
 
 /* The command for ${argv} (subcommand resolved), or NULL. *container_out (may be NULL) = the top-level one
  * when only the subcommand is unknown. Case-insensitive, O(1). Honours rename-command. */
@@ -102,6 +114,13 @@ static inline int command_arity_fits(const struct command *command, size_t argc)
  * ${flags_out} (may be NULL): per key the spec's flags word string. */
 int command_keys(const struct command *command, const struct bytes *argv, size_t argc,
                  unsigned *positions_out, const char **flags_out, unsigned limit);
+/* Name of ACL category ${bit}, NULL past the last one; and the other way round: -1 if there is none. */
 const char *command_acl_category_name(unsigned bit);
+int command_acl_category(struct bytes name);
+/* Word of the flag with number ${bit} as COMMAND prints it; NULL past the last one, "" for one that is not
+ * printed. */
+const char *command_flag_name(unsigned bit);
+/* Position of first and last key and step as in Redis before key specs (0 0 0: none, or not expressible). */
+void command_legacy_range(const struct command *command, int *first_out, int *last_out, int *step_out);
 
 #endif

@@ -1,0 +1,178 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Differential test: one random stream of commands to Firn (in every tier mode) and to Debian's redis-server; every reply must be the same.
+
+    run.py --server FIRN_SERVER [--oracle redis-server] [--commands N] [--seed N]
+
+A difference prints the seed, the command's number and both replies. Ends with "N passed, N failed" (streams).
+"""
+import argparse
+import os
+import random
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "blackbox"))
+parser = argparse.ArgumentParser()
+parser.add_argument("--server", required=True)
+parser.add_argument("--oracle", default="/usr/bin/redis-server")
+parser.add_argument("--commands", type=int, default=30000)
+parser.add_argument("--seed", type=int, default=20261122)
+options = parser.parse_args()
+os.environ["FIRN_SERVER"] = os.path.abspath(options.server)
+import firn  # noqa: E402  (after the environment it reads)
+
+UNORDERED = {"KEYS", "HKEYS", "HVALS", "HGETALL"}
+
+
+class Stream:
+    """Random commands over a small key space, so that types collide and keys come and go."""
+
+    def __init__(self, seed):
+        self.rng = random.Random(seed)
+
+    def key(self):
+        return "k%d" % self.rng.randrange(40)
+
+    def field(self):
+        return "f%d" % self.rng.randrange(self.rng.choice((5, 50, 700)))
+
+    def value(self):
+        kind = self.rng.randrange(8)
+        if kind == 0:
+            return str(self.rng.randrange(-1000, 1000))
+        if kind == 1:
+            return "%.3f" % self.rng.uniform(-10, 10)
+        if kind == 2:
+            return self.rng.choice(("", "9223372036854775807", "-9223372036854775808", "007", "1e3", " 1", "inf", "nan", "abc"))
+        return self.rng.randbytes(self.rng.choice((1, 10, 44, 45, 200, 1000, 5000, 20000, 70000) if kind > 5 else (3, 30)))
+
+    def number(self):
+        return str(self.rng.choice((0, 1, -1, 2, 7, 8, 63, 100, -100, 1000, 65535, 70000, self.rng.randrange(-50, 50))))
+
+    def small(self):
+        return str(self.rng.randrange(0, 200000) if self.rng.random() < 0.1 else self.rng.randrange(0, 300))
+
+    def next(self):
+        rng, key = self.rng, self.key()
+        word = rng.choice((
+            "SET", "SET", "SET", "GET", "GET", "APPEND", "STRLEN", "GETRANGE", "SETRANGE", "INCR", "INCRBY", "DECRBY", "INCRBYFLOAT", "GETSET",
+            "GETDEL", "SETNX", "MSET", "MSETNX", "MGET", "SETBIT", "GETBIT", "BITCOUNT", "BITPOS", "BITOP", "BITFIELD", "HSET", "HSET", "HSET",
+            "HGET", "HDEL", "HMGET", "HGETALL", "HLEN", "HKEYS", "HVALS", "HEXISTS", "HSTRLEN", "HINCRBY", "HINCRBYFLOAT", "HSETNX", "DEL", "UNLINK",
+            "EXISTS", "TYPE", "RENAME", "RENAMENX", "COPY", "EXPIRE", "TTL", "PERSIST", "EXPIREAT", "DBSIZE", "KEYS", "OBJECT", "MOVE", "LCS",
+            "DUMPRESTORE", "GETEX", "TOUCH", "SUBSTR", "PSETEX", "EXPIRETIME", "ODD"))
+        if word == "SET":
+            extra = rng.choice(((), (), (), ("NX",), ("XX",), ("GET",), ("KEEPTTL",), ("EX", "1000"), ("XX", "GET"), ("PX", "5000000"), ("EX", "-1"), ("NX", "XX")))
+            return ("SET", key, self.value()) + extra
+        if word in ("GET", "STRLEN", "INCR", "GETDEL", "HGETALL", "HLEN", "HKEYS", "HVALS", "DEL", "UNLINK", "TYPE", "PERSIST", "TTL", "EXPIRETIME"):
+            return (word, key)
+        if word in ("APPEND", "GETSET", "SETNX"):
+            return (word, key, self.value())
+        if word in ("GETRANGE", "SUBSTR"):
+            return (word, key, self.number(), self.number())
+        if word == "SETRANGE":
+            return (word, key, self.small(), self.value())
+        if word in ("INCRBY", "DECRBY"):
+            return (word, key, rng.choice((self.number(), "x", "9223372036854775807")))
+        if word == "INCRBYFLOAT":
+            return (word, key, rng.choice(("0.5", "-1.25", "3", "1e2", "x")))
+        if word in ("MSET", "MSETNX"):
+            return (word,) + tuple(part for _ in range(rng.randrange(1, 4)) for part in (self.key(), self.value()))
+        if word in ("MGET", "EXISTS", "TOUCH"):
+            return (word,) + tuple(self.key() for _ in range(rng.randrange(1, 6)))
+        if word == "SETBIT":
+            return (word, key, self.small(), rng.choice("01"))
+        if word == "GETBIT":
+            return (word, key, self.small())
+        if word == "BITCOUNT":
+            return rng.choice(((word, key), (word, key, self.number(), self.number()), (word, key, self.number(), self.number(), rng.choice(("BIT", "BYTE")))))
+        if word == "BITPOS":
+            return rng.choice(((word, key, rng.choice("01")), (word, key, rng.choice("01"), self.number()),
+                               (word, key, rng.choice("01"), self.number(), self.number(), rng.choice(("BIT", "BYTE")))))
+        if word == "BITOP":
+            name = rng.choice(("AND", "OR", "XOR", "NOT"))
+            return (word, name, self.key()) + tuple(self.key() for _ in range(1 if name == "NOT" else rng.randrange(1, 4)))
+        if word == "BITFIELD":
+            return (word, key, "OVERFLOW", rng.choice(("WRAP", "SAT", "FAIL")), "INCRBY", rng.choice(("u8", "i8", "u31", "i64", "u63", "i5")), self.small(), self.number(),
+                    "SET", rng.choice(("u4", "i16")), "#" + str(rng.randrange(20)), self.number(), "GET", rng.choice(("u7", "i33")), self.small())
+        if word == "HSET":
+            return (word, key) + tuple(part for _ in range(rng.choice((1, 1, 3, 30))) for part in (self.field(), self.value()))
+        if word in ("HGET", "HEXISTS", "HSTRLEN"):
+            return (word, key, self.field())
+        if word in ("HDEL", "HMGET"):
+            return (word, key) + tuple(self.field() for _ in range(rng.randrange(1, 6)))
+        if word == "HINCRBY":
+            return (word, key, self.field(), rng.choice((self.number(), "x")))
+        if word == "HINCRBYFLOAT":
+            return (word, key, self.field(), rng.choice(("0.5", "-2", "x")))
+        if word == "HSETNX":
+            return (word, key, self.field(), self.value())
+        if word in ("RENAME", "RENAMENX"):
+            return (word, key, self.key())
+        if word == "COPY":
+            return (word, key, self.key()) + rng.choice(((), ("REPLACE",), ("DB", "0")))
+        if word == "EXPIRE":
+            return (word, key, rng.choice(("1000", "5000", "-1", "x"))) + rng.choice(((), (), ("NX",), ("XX",), ("GT",), ("LT",), ("NX", "GT")))
+        if word == "EXPIREAT":
+            return (word, key, rng.choice(("4000000000", "1")))
+        if word == "KEYS":
+            return (word, rng.choice(("*", "k1*", "k[2-4]?", "k\\1", "none")))
+        if word == "OBJECT":
+            return (word, "ENCODING", key)
+        if word == "MOVE":
+            return (word, key, rng.choice(("1", "0", "99")))
+        if word == "LCS":
+            return (word, key, self.key(), "LEN")
+        if word == "GETEX":
+            return (word, key) + rng.choice(((), ("PERSIST",), ("EX", "500"), ("EX", "0")))
+        if word == "PSETEX":
+            return (word, key, rng.choice(("1000000", "0", "x")), self.value())
+        if word == "ODD":
+            return rng.choice((("GET",), ("HSET", key, "odd"), ("NOPE", key), ("SET", key), ("OBJECT", "NOPE", key), ("DEL",), ("CONFIG", "GET")))
+        return (word, key) if word == "DUMPRESTORE" else (word,)
+
+
+def run(client, command):
+    try:
+        if command[0] == "DUMPRESTORE":  # the payloads differ in version; what they restore to must not
+            payload = client("DUMP", command[1])
+            return payload and client("RESTORE", command[1], "0", payload, "REPLACE")
+        reply = client(*command)
+    except firn.ReplyError as error:
+        return "error: " + str(error)
+    if command[0] in UNORDERED and isinstance(reply, list):
+        if command[0] == "HGETALL":
+            return sorted(zip(reply[::2], reply[1::2]))
+        return sorted(reply)
+    return reply
+
+
+def compare(seed, stress):
+    oracle = firn.Server(binary=options.oracle, stress="off")
+    server = firn.Server(stress=stress)
+    a, b, stream = oracle.client(), server.client(), Stream(seed)
+    try:
+        count = options.commands if stress == "off" else options.commands // 3
+        for number in range(count):
+            command = stream.next()
+            expected, got = run(a, command), run(b, command)
+            if expected != got:
+                shown = [part[:60] if isinstance(part, (str, bytes)) else part for part in command]
+                print(f"seed {seed}, {stress}, command {number}: {shown}\n    redis: {str(expected)[:300]}\n    firn:  {str(got)[:300]}")
+                return False
+        return True
+    finally:
+        a.close()
+        b.close()
+        oracle.stop()
+        server.stop()
+
+
+passed = failed = 0
+for mode, seeds in (("off", 3), ("pmem", 1), ("nvme", 1), ("random", 2)):
+    for seed in range(options.seed, options.seed + seeds):
+        if compare(seed, mode):
+            passed += 1
+        else:
+            failed += 1
+print(f"differential: {passed} passed, {failed} failed")
+sys.exit(bool(failed))

@@ -69,10 +69,21 @@ FIRN_MUST_USE int call_integer_or(struct call *call, struct bytes argument, cons
                                   int64_t *value_out);
 FIRN_MUST_USE int call_double(struct call *call, struct bytes argument,
                               double *value_out); /* "value is not a valid float" */
+/* The same without a reply: strict decimal (no spaces, signs other than '-', leading zeros); a double as
+ * strtod takes it. FIRN_ENOTNUMBER. */
+FIRN_MUST_USE int call_parse_integer(struct bytes text, int64_t *value_out);
+FIRN_MUST_USE int call_parse_double(struct bytes text, double *value_out);
 /* Syntax error reply; returns FIRN_EINVALID. */
 int call_syntax_error(struct call *call);
 /* Option words, case-insensitive: argument ${index} is ${word}. */
 int call_option(const struct call *call, size_t index, const char *word);
+
+/* For a subcommand whose options do not fit: Redis's "unknown subcommand or wrong number of arguments for
+ * ..." error. Returns 0. */
+int call_unknown_subcommand(struct call *call);
+/* The reply of a HELP subcommand: head line, ${lines} (NULL-terminated; syntax lines, then descriptions
+ * indented by four spaces), and the lines about HELP itself. Returns 0. */
+int call_help(struct call *call, const char *const *lines);
 
 /* --- changes --- */
 /* ${key} of the call's db changed: db_changed, statistics, propagation. */

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What handlers call: lookups with Redis's type errors, arguments, changes. See call.h for the rules.
+ * Executor only. */
+#include "cmd/call.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "page/fault.h"
+
+/* Longest text of a number that is looked at: as many digits as a double can have. */
+#define NUMBER_BYTES_MAX 255u
+
+/* --- lookups --- */
+
+int call_find_read(struct call *call, struct bytes key, struct entry **entry_out) {
+    return db_find(call->db, key, LOOKUP_READ | call->lookup_flags, entry_out);
+}
+
+int call_find_write(struct call *call, struct bytes key, struct entry **entry_out) {
+    return db_find(call->db, key, LOOKUP_WRITE | call->lookup_flags, entry_out);
+}
+
+static int check_type(struct call *call, const struct entry *entry, enum type_id type) {
+    if (entry == NULL || entry_type(entry) == type) return 0;
+    reply_error(call->reply, "-WRONGTYPE Operation against a key holding the wrong kind of value");
+    return FIRN_EWRONGTYPE;
+}
+
+int call_find_read_type(struct call *call, struct bytes key, enum type_id type, struct entry **entry_out) {
+    int error = call_find_read(call, key, entry_out);
+    return error != 0 ? error : check_type(call, *entry_out, type);
+}
+
+int call_find_write_type(struct call *call, struct bytes key, enum type_id type, struct entry **entry_out) {
+    int error = call_find_write(call, key, entry_out);
+    return error != 0 ? error : check_type(call, *entry_out, type);
+}
+
+int call_error(int error) {
+    switch (error) {
+    case FIRN_EWRONGTYPE:
+    case FIRN_ENOTNUMBER:
+    case FIRN_EINVALID:
+    case FIRN_EOVERFLOW:
+    case FIRN_ETOOBIG: return 0;
+    default: return error;
+    }
+}
+
+/* --- arguments --- */
+
+int call_parse_integer(struct bytes text, int64_t *value_out) {
+    size_t i = 0;
+    int negative = text.size > 0 && text.data[0] == '-';
+    if (negative) i++;
+    if (i == text.size || text.size - i > 19) return FIRN_ENOTNUMBER;
+    if (text.data[i] == '0') { /* no leading zeros, no "-0" */
+        *value_out = 0;
+        return text.size == 1 ? 0 : FIRN_ENOTNUMBER;
+    }
+    uint64_t value = 0;
+    for (; i < text.size; i++) {
+        unsigned digit = (unsigned)text.data[i] - '0';
+        if (digit > 9) return FIRN_ENOTNUMBER;
+        value = value * 10 + digit; /* 19 digits fit */
+    }
+    if (value > (uint64_t)INT64_MAX + (unsigned)negative) return FIRN_ENOTNUMBER;
+    *value_out = negative ? (int64_t)(0 - value) : (int64_t)value;
+    return 0;
+}
+
+int call_parse_double(struct bytes text, double *value_out) {
+    char copy[NUMBER_BYTES_MAX + 1];
+    if (text.size == 0 || text.size > NUMBER_BYTES_MAX || isspace(text.data[0])) return FIRN_ENOTNUMBER;
+    memcpy(copy, text.data, text.size);
+    copy[text.size] = 0;
+    char *end;
+    errno = 0;
+    double value = strtod(copy, &end);
+    if (end != copy + text.size || isnan(value)) return FIRN_ENOTNUMBER;
+    if (errno == ERANGE && (value == HUGE_VAL || value == -HUGE_VAL || value == 0)) return FIRN_ENOTNUMBER;
+    *value_out = value;
+    return 0;
+}
+
+int call_integer_or(struct call *call, struct bytes argument, const char *error_text, int64_t *value_out) {
+    int error = call_parse_integer(argument, value_out);
+    if (error != 0) reply_error(call->reply, error_text);
+    return error;
+}
+
+int call_integer(struct call *call, struct bytes argument, int64_t *value_out) {
+    return call_integer_or(call, argument, "value is not an integer or out of range", value_out);
+}
+
+int call_double(struct call *call, struct bytes argument, double *value_out) {
+    int error = call_parse_double(argument, value_out);
+    if (error != 0) reply_error(call->reply, "value is not a valid float");
+    return error;
+}
+
+int call_syntax_error(struct call *call) {
+    reply_error(call->reply, "syntax error");
+    return FIRN_EINVALID;
+}
+
+int call_option(const struct call *call, size_t index, const char *word) {
+    return index < call->argc && bytes_is(call->argv[index], word);
+}
+
+int call_unknown_subcommand(struct call *call) {
+    char container[64];
+    size_t i = 0;
+    for (const char *name = call->command->name; name[i] != 0 && name[i] != '|' && i + 1 < sizeof container;
+         i++)
+        container[i] = (char)toupper((unsigned char)name[i]);
+    container[i] = 0;
+    struct bytes word = call->argc > 1 ? call->argv[1] : bytes_of("", 0);
+    int size = word.size > 128 ? 128 : (int)word.size;
+    reply_error_format(call->reply,
+                       "unknown subcommand or wrong number of arguments for '%.*s'. Try %s HELP.", size,
+                       (const char *)word.data, container);
+    return 0;
+}
+
+int call_help(struct call *call, const char *const *lines) {
+    char container[64];
+    size_t size = strcspn(call->command->name, "|"), count = 0;
+    FIRN_ASSERT(size < sizeof container);
+    for (size_t i = 0; i < size; i++)
+        container[i] = (char)toupper((unsigned char)call->command->name[i]);
+    container[size] = 0;
+    while (lines[count] != NULL)
+        count++;
+    reply_array(call->reply, count + 3);
+    char first[160];
+    snprintf(first, sizeof first, "%s <subcommand> [<arg> [value] [opt] ...]. Subcommands are:", container);
+    reply_status(call->reply, first);
+    for (size_t i = 0; i < count; i++)
+        reply_status(call->reply, lines[i]);
+    reply_status(call->reply, "HELP");
+    reply_status(call->reply, "    Show this text.");
+    return 0;
+}
+
+/* --- changes --- */
+
+void call_changed(struct call *call, struct bytes key) {
+    call->changes++;
+    db_changed(call->db, key);
+}
+
+void call_notify(struct call *call, unsigned event_class, const char *name, struct bytes key) {
+    db_notify(call->db, event_class, name, key);
+}
+
+void call_must_finish(struct call *call) {
+    (void)call;
+    fault_must_finish();
+}
+
+void call_rewrite(struct call *call, size_t argc, const struct bytes *argv) {
+    size_t bytes = argc * sizeof *argv;
+    for (size_t i = 0; i < argc; i++)
+        bytes += argv[i].size;
+    struct bytes *copy = memory_alloc(bytes + 1);
+    uint8_t *to = (uint8_t *)(copy + argc);
+    for (size_t i = 0; i < argc; i++) {
+        if (argv[i].size != 0) memcpy(to, argv[i].data, argv[i].size);
+        copy[i] = bytes_of(to, argv[i].size);
+        to += argv[i].size;
+    }
+    memory_free(call->rewritten_argv);
+    call->rewritten_argv = copy;
+    call->rewritten_argc = argc;
+}
+
+void call_redact(struct call *call, size_t index) {
+    if (index < 64) call->redacted |= UINT64_C(1) << index;
+}
+
+void call_no_propagation(struct call *call) {
+    call->no_propagation = 1;
+}

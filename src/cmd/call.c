@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "cmd/command.h"
 #include "page/fault.h"
 
 /* Longest text of a number that is looked at: as many digits as a double can have. */

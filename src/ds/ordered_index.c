@@ -305,6 +305,28 @@ int ordered_index_first(const struct ordered_index *index, struct ordered_index_
     return 1;
 }
 
+int ordered_index_seek(const struct ordered_index *index, uint64_t deadline, uint64_t id,
+                       struct ordered_index_record *record_out) {
+    struct ordered_index_record key = {deadline, id};
+    struct path path;
+    const struct leaf *leaf = path_find(index, &key, &path);
+    if (leaf == NULL) return 0;
+    uint32_t at = leaf_search(leaf, &key);
+    if (at < leaf->count) {
+        *record_out = leaf->records[at];
+        return 1;
+    }
+    unsigned height = 1; /* the first record of the next leaf */
+    while (height <= index->height && path.at[height] + 1 == path.nodes[height]->count)
+        height++;
+    if (height > index->height) return 0;
+    const void *node = path.nodes[height]->children[path.at[height] + 1];
+    while (--height > 0)
+        node = ((const struct inner *)node)->children[0];
+    *record_out = ((const struct leaf *)node)->records[0];
+    return 1;
+}
+
 int ordered_index_pop(struct ordered_index *index, struct ordered_index_record *record_out) {
     struct path path;
     struct leaf *leaf = path_find(index, NULL, &path);

@@ -30,6 +30,9 @@ int ordered_index_remove(struct ordered_index *index, uint64_t deadline, uint64_
 int ordered_index_has(const struct ordered_index *index, uint64_t deadline, uint64_t id);
 /* The least record; 0 if empty. */
 int ordered_index_first(const struct ordered_index *index, struct ordered_index_record *record_out);
+/* The least record that is not below (${deadline}, ${id}); 0 if there is none. */
+int ordered_index_seek(const struct ordered_index *index, uint64_t deadline, uint64_t id,
+                       struct ordered_index_record *record_out);
 /* Take the least record out; 0 if empty. */
 int ordered_index_pop(struct ordered_index *index, struct ordered_index_record *record_out);
 static inline uint64_t ordered_index_count(const struct ordered_index *index) {

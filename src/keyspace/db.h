@@ -59,6 +59,11 @@ void db_replace(struct db *db, struct entry *old, struct entry *entry);
 /* Delete; value released (large ones through the reaper). 1 if it existed. No event: the command emits "del".
  * Never faults. */
 int db_delete(struct db *db, struct entry *entry);
+/*
+ * Move ${entry} to ${key} in ${target} (may be ${db}), where no such key may exist. Value, expiry, field
+ * deadlines, clock and pin go along; no value is read. Consumes ${entry}, returns the new one.
+ */
+struct entry *db_rename(struct db *db, struct entry *entry, struct db *target, struct bytes key);
 /* Take the entry out of the table without releasing it (RENAME, MOVE). Expiry stays in the entry, leaves the
  * index. */
 void db_detach(struct db *db, struct entry *entry);

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Time and slices of db.h: keys and hash fields that are due, and the reaper of what FLUSH left behind.
+ *
+ * Nothing is sampled: the indexes give what is due, in order, so a slice does useful work only and an expired
+ * key lives until the next slice at most. A slice looks at the clock every few keys.
+ *
+ * Flushed databases are detached whole (a "ruin") and freed a segment at a time. Their entries are in no
+ * table, so nobody finds, demotes or changes them; a demotion in flight of one of them is voided when the
+ * entry is freed.
+ *
+ * Executor only.
+ */
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "keyspace/db.h"
+#include "keyspace/db_internal.h"
+#include "keyspace/notify.h"
+#include "page/fault.h"
+#include "tiering/tier.h"
+#include "types/hash.h"
+
+#define EXPIRE_CLOCK_KEYS     16u  /* keys between two looks at the clock */
+#define EXPIRE_FIELDS_ROUND   256u /* fields of one hash before others have their turn */
+#define EXPIRE_FIELD_RETRY_MS 10   /* a due field on a page that is not here: again after its prefetch */
+#define REAP_PAGES_ROUND      64u
+#define REAP_RECORDS_ROUND    1024u
+
+struct ruin {
+    struct ruin *next;
+    struct db db; /* table and indexes only */
+};
+
+static struct ruin *ruins;
+static int clear_when_reaped; /* all databases were flushed: tell the tiers when the last of it is gone */
+static int active_expire = 1;
+static unsigned expire_next; /* database whose turn it is */
+
+/* --- expiry --- */
+
+void db_set_active_expire(int enabled) {
+    active_expire = enabled;
+}
+
+/* Expire due keys until ${until_us}; nonzero when more are due. */
+static int expire_keys(struct db *db, int64_t now_ms, int64_t until_us) {
+    struct ordered_index_record record;
+    for (unsigned i = 1; ordered_index_first(&db->expiry, &record) && (int64_t)record.deadline <= now_ms;
+         i++) {
+        struct entry *entry = db__by_hash(db, record.id);
+        FIRN_ASSERT(entry != NULL && entry_expiry(entry) == (int64_t)record.deadline); /* DB1 */
+        db__expire(db, entry);
+        if (i % EXPIRE_CLOCK_KEYS == 0 && clock_monotonic_us() >= until_us) return 1;
+    }
+    return 0;
+}
+
+/* Expire due fields of one hash. Its record is removed, renewed or put off. */
+static void expire_fields_of(struct db *db, struct entry *entry, int64_t now_ms) {
+    struct fault_set faults;
+    unsigned expired = 0;
+    int nested = fault_current() != NULL;
+    entry = db_changing(db, entry);
+    if (!nested) fault_begin(&faults, FAULT_ASYNC);
+    int result = hash_expire_fields(db, entry, now_ms, EXPIRE_FIELDS_ROUND, &expired);
+    if (!nested) {
+        fault_end(&faults);
+        for (uint32_t i = 0; i < faults.count; i++)
+            tier_prefetch(faults.refs[i]);
+    }
+    struct bytes key = entry_key(entry);
+    if (expired > 0) db_notify(db, NOTIFY_HASH, "hexpired", key);
+    if (entry->size == 0) {
+        db_detach(db, entry);
+        db_notify(db, NOTIFY_GENERIC, "del", key);
+        db_changed(db, key);
+        db__release(entry);
+        return;
+    }
+    if (expired > 0) db_changed(db, key);
+    int64_t deadline_ms = hash_deadline(entry);
+    if (result < 0 || (result == 0 && deadline_ms >= 0 && deadline_ms <= now_ms)) {
+        deadline_ms = now_ms + EXPIRE_FIELD_RETRY_MS;
+    }
+    db_set_field_deadline(db, entry, 0, deadline_ms);
+}
+
+static int expire_fields(struct db *db, int64_t now_ms, int64_t until_us) {
+    struct ordered_index_record record;
+    while (ordered_index_first(&db->fields, &record) && (int64_t)record.deadline <= now_ms) {
+        struct entry *entry = db__by_hash(db, record.id);
+        FIRN_ASSERT(entry != NULL && (entry->flags & ENTRY_FIELD_TTL)); /* DB2 */
+        expire_fields_of(db, entry, now_ms);
+        if (clock_monotonic_us() >= until_us) return 1;
+    }
+    return 0;
+}
+
+int db_expire_some(int64_t budget_us) {
+    if (!active_expire) return 0;
+    int64_t now_ms = clock_cached_ms();
+    int64_t until_us = clock_monotonic_us() + budget_us;
+    unsigned count = db_count();
+    for (unsigned i = 0; i < count; i++) {
+        struct db *db = db_at((expire_next + i) % count);
+        if (expire_keys(db, now_ms, until_us) || expire_fields(db, now_ms, until_us)) {
+            expire_next = (expire_next + i + 1) % count; /* others first next time */
+            db_stats.expired_time_cap_reached++;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* --- flush --- */
+
+static void release_entry(struct entry *entry, void *ctx) {
+    (void)ctx;
+    db__release(entry);
+}
+
+/* One step of taking ${db} apart; nonzero while there is more. */
+static int take_apart(struct db *db) {
+    if (table_drain(&db->table, release_entry, NULL)) return 1;
+    if (ordered_index_drop_some(&db->expiry, REAP_RECORDS_ROUND)) return 1;
+    if (ordered_index_drop_some(&db->fields, REAP_RECORDS_ROUND)) return 1;
+    return ordered_index_drop_some(&db->fields_by_hash, REAP_RECORDS_ROUND);
+}
+
+static void detach_all(struct db *db) {
+    struct ruin *ruin = memory_alloc(sizeof *ruin);
+    ruin->db = *db;
+    if (ruin->db.table.root_bits == 0) ruin->db.table.root = &ruin->db.table.root_single;
+    unsigned index = db->index;
+    memset(db, 0, sizeof *db);
+    table_init(&db->table);
+    db->index = index;
+    ruin->next = ruins;
+    ruins = ruin;
+}
+
+static int reap_step(void) {
+    if (ruins != NULL) {
+        struct ruin *ruin = ruins;
+        if (!take_apart(&ruin->db)) {
+            ruins = ruin->next;
+            memory_free(ruin);
+        }
+        return 1;
+    }
+    if (type_reap_some(REAP_PAGES_ROUND)) return 1;
+    if (clear_when_reaped) {
+        clear_when_reaped = 0;
+        for (unsigned i = 0; i < db_count(); i++) {
+            if (db_size(db_at(i)) != 0) return 0;
+        }
+        tier_clear();
+    }
+    return 0;
+}
+
+uint64_t db_flush(struct db *db, int lazy) {
+    uint64_t dropped = 0;
+    db__settle_cold();
+    for (unsigned i = 0; i < db_count(); i++) {
+        struct db *each = db_at(i);
+        if ((db != NULL && db != each) || db_size(each) == 0) continue;
+        dropped += db_size(each);
+        detach_all(each);
+    }
+    if (dropped > 0) {
+        clear_when_reaped = 1;
+        for (unsigned i = 0; i < db_count(); i++)
+            clear_when_reaped &= db_size(db_at(i)) == 0;
+    }
+    while (!lazy && reap_step()) {
+    }
+    return dropped;
+}
+
+int db_reap_some(int64_t budget_us) {
+    int64_t now_us = clock_monotonic_us();
+    int64_t until_us = budget_us > INT64_MAX - now_us ? INT64_MAX : now_us + budget_us;
+    while (reap_step()) {
+        if (clock_monotonic_us() >= until_us) return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of src/keyspace share. Nobody else includes this.
+ */
+#ifndef FIRN_KEYSPACE_DB_INTERNAL_H
+#define FIRN_KEYSPACE_DB_INTERNAL_H
+
+#include "base/hash.h"
+#include "ds/ordered_index.h"
+#include "keyspace/db.h"
+#include "keyspace/table.h"
+
+/*
+ * DB1 expiry holds exactly one (deadline, hash) for every entry with ENTRY_EXPIRY; the slot's volatile bit
+ * says the same. DB2 fields holds exactly one (deadline, hash) for every entry with ENTRY_FIELD_TTL, and
+ * fields_by_hash the same pair turned round, so that a cold hash can be deleted or renamed without reading
+ * its pages. DB3 residency[r] counts the slots whose residency bits are r. Bits other than TABLE_DRAM are
+ * true, or the entry's hash is in the list of entries to look at again (db__note_cold); TABLE_DRAM may be out
+ * of date. Two keys of one database with the same 64-bit hash and the same deadline would share a record; the
+ * chance is nil.
+ */
+struct db {
+    struct table table;
+    struct ordered_index expiry;
+    struct ordered_index fields;
+    struct ordered_index fields_by_hash;
+    uint64_t residency[4];
+    unsigned __int128 expiry_sum; /* of all deadlines */
+    unsigned index;
+};
+
+static inline uint64_t db__hash(const struct entry *entry) {
+    return hash_key(entry_key(entry));
+}
+
+/* Where the value of ${entry} is now. */
+enum table_residency db__residency_of(const struct entry *entry);
+/* Make the slot's residency bits true for its entry. */
+void db__residency_update(struct db *db, uint64_t *slot);
+/* The value of the entry with ${hash}, cold at the moment, may come to DRAM in this command: look again
+ * before the next sampling. */
+void db__note_cold(struct db *db, uint64_t hash);
+/* Look again at everything noted. */
+void db__settle_cold(void);
+/* The slot of an entry that is in the table (asserts). */
+uint64_t *db__slot(struct db *db, const struct entry *entry);
+/* Delete an entry that is due: event, propagation, statistics. */
+void db__expire(struct db *db, struct entry *entry);
+/* Delete an entry to make room: event, propagation, statistics. */
+void db__evict(struct db *db, struct entry *entry);
+/* Void a demotion in flight. */
+void db__forget_moving(struct entry *entry);
+/* The database in whose table ${entry} is, trying ${hint} first; NULL if in none. */
+struct db *db__of(struct entry *entry, unsigned hint, uint64_t **slot_out);
+/* The entry whose key has exactly ${hash} and for which ${accept} (may be NULL) says yes. */
+struct entry *db__by_hash(struct db *db, uint64_t hash);
+/* The field deadline recorded for ${hash}, or -1. */
+int64_t db__field_deadline(const struct db *db, uint64_t hash);
+/* Let go of a value and its entry, which is in no table. */
+void db__release(struct entry *entry);
+
+#endif

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Page directories: page references partitioning a space of 64-bit hashes into aligned ranges, in order. A range of depth d is all hashes with
- * the same top d bits and holds one reference (0: no page, the range is empty). Extendible hashing on a tree: a node covers up to 9 further bits
- * with an array that doubles as its ranges split (2 to 512 words), a full one gets child nodes. So no step moves more than 4 KiB of words.
+ * Page directories: page references partitioning a space of 64-bit hashes into aligned ranges, in order. A
+ * range of depth d is all hashes with the same top d bits and holds one reference (0: no page, the range is
+ * empty). Extendible hashing on a tree: a node covers up to 9 further bits with an array that doubles as its
+ * ranges split (2 to 512 words), a full one gets child nodes. So no step moves more than 4 KiB of words.
  *
  * A word of a node is one of
  *   a page reference (tag DRAM, PMEM, NVME; or 0), in the first word of its range
  *   tag OBJECT: a child node
  *   tag 4:      not the first word of a range; the word >> 3 is the log2 of the range's words
  *
- * PD1 Every hash is in exactly one range; its reference is in exactly one word, whose address changes only by split, merge and fini.
- * PD2 Children hang only under full nodes (9 bits), one under one word.
- * PD3 Deadlines (smallest time at which a range wants to be looked at; -1 none) exist in a node only once one was set there; a node's own is
- *     the smallest of its words and children.
+ * PD1 Every hash is in exactly one range; its reference is in exactly one word, whose address changes only by
+ * split, merge and fini. PD2 Children hang only under full nodes (9 bits), one under one word. PD3 Deadlines
+ * (smallest time at which a range wants to be looked at; -1 none) exist in a node only once one was set
+ * there; a node's own is the smallest of its words and children.
  *
  * The directory stays in DRAM. It never looks at what it refers to. Executor only; nothing faults or blocks.
  */
@@ -46,7 +47,8 @@ void page_directory_init(struct page_directory *directory, uint64_t ref);
 void page_directory_fini(struct page_directory *directory);
 
 /* The range ${hash} is in. */
-void page_directory_find(const struct page_directory *directory, uint64_t hash, struct directory_range *range_out);
+void page_directory_find(const struct page_directory *directory, uint64_t hash,
+                         struct directory_range *range_out);
 /* Only its reference: the hot path. */
 uint64_t *page_directory_ref(const struct page_directory *directory, uint64_t hash);
 /* The range after ${range}: 1, or 0 at the end. A walk begins with page_directory_find(0). */
@@ -57,14 +59,18 @@ static inline uint64_t page_directory_end(const struct directory_range *range) {
 }
 
 /*
- * Split the range of ${hash} in halves with ${zero} and ${one} (the half whose next bit is set); both inherit the deadline. FIRN_ETOOBIG at
- * DIRECTORY_DEPTH_MAX, FIRN_ENOMEM: nothing changed.
+ * Split the range of ${hash} in halves with ${zero} and ${one} (the half whose next bit is set); both inherit
+ * the deadline. FIRN_ETOOBIG at DIRECTORY_DEPTH_MAX: nothing changed.
  */
-FIRN_MUST_USE int page_directory_split(struct page_directory *directory, uint64_t hash, uint64_t zero, uint64_t one);
+FIRN_MUST_USE int page_directory_split(struct page_directory *directory, uint64_t hash, uint64_t zero,
+                                       uint64_t one);
 /* The other half of the range ${range} is half of, if that is not split further: 1. */
-int page_directory_buddy(const struct page_directory *directory, const struct directory_range *range, struct directory_range *buddy_out);
-/* Make ${range} and its buddy (there must be one) a single range with ${ref}; its deadline is the smaller one. */
-void page_directory_merge(struct page_directory *directory, const struct directory_range *range, uint64_t ref);
+int page_directory_buddy(const struct page_directory *directory, const struct directory_range *range,
+                         struct directory_range *buddy_out);
+/* Make ${range} and its buddy (there must be one) a single range with ${ref}; its deadline is the smaller
+ * one. */
+void page_directory_merge(struct page_directory *directory, const struct directory_range *range,
+                          uint64_t ref);
 
 /* Tell a range in 64 bits; the range it names, if there is exactly that one now: its word, else NULL. */
 static inline uint64_t page_directory_locator(const struct directory_range *range) {
@@ -77,13 +83,16 @@ void page_directory_set_deadline(struct page_directory *directory, uint64_t hash
 /* The smallest of all, -1 if none. */
 int64_t page_directory_deadline(const struct page_directory *directory);
 /* The first range at or after ${from} whose deadline is <= ${now_ms}: 1, else 0. */
-int page_directory_due(const struct page_directory *directory, uint64_t from, int64_t now_ms, struct directory_range *range_out);
+int page_directory_due(const struct page_directory *directory, uint64_t from, int64_t now_ms,
+                       struct directory_range *range_out);
 
 /*
- * Give everything back in slices: call ${release} for up to ${limit} references (not 0) and free nodes that are done. 1: there is more;
- * 0: all is freed (as after fini). Between calls the directory can only be reaped on.
+ * Give everything back in slices: call ${release} for up to ${limit} references (not 0) and free nodes that
+ * are done. 1: there is more; 0: all is freed (as after fini). Between calls the directory can only be reaped
+ * on.
  */
-int page_directory_reap(struct page_directory *directory, unsigned limit, void (*release)(uint64_t ref, void *ctx), void *ctx);
+int page_directory_reap(struct page_directory *directory, unsigned limit,
+                        void (*release)(uint64_t ref, void *ctx), void *ctx);
 
 /* O(n) check of PD1 to PD3; asserts. Returns the number of references that are not 0. */
 size_t page_directory_check(const struct page_directory *directory);

@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 #include "base/assert.h"
-#include "base/glob.h"
 #include "base/memory.h"
+#include "ds/glob.h"
 #include "server/config_internal.h"
 
 const struct config_entry config__table[CONFIG_COUNT] = {

@@ -1,0 +1,491 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The way of a request through the checks, the handler and the bookkeeping; dispatch.h has the picture,
+ * dispatch_park.c the waits, dispatch_stats.c the numbers.
+ *
+ * Time: one read of the processor's time stamp counter before and one after the handler (about 10 ns
+ * together, where two reads of the kernel's clock cost 50), scaled by a factor that dispatch_cron keeps
+ * measuring. Processors without an invariant counter use the kernel's clock.
+ *
+ * There is one fault set and one running command at a time (executor). dispatch_run may be called from inside
+ * a command; its pages are then read blocking within the set of the outer one.
+ */
+#include "cmd/dispatch.h"
+
+#include <cpuid.h>
+#include <ctype.h>
+#include <stdio.h>
+#include <x86intrin.h>
+
+#include "base/assert.h"
+#include "base/bytes_builder.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cmd/call.h"
+#include "cmd/cmd_monitor.h"
+#include "cmd/dispatch_internal.h"
+#include "cmd/latency.h"
+#include "cmd/slowlog.h"
+#include "keyspace/db.h"
+#include "keyspace/evict.h"
+#include "page/fault.h"
+#include "page/page.h"
+#include "tiering/tier.h"
+
+#define ARGUMENTS_SHOWN_BYTES  128u /* of an unknown command, in its error */
+#define LOOK_AHEAD_KEYS_MAX    16u  /* keys of one pipelined command that are prefetched */
+#define SLOW_US                1000 /* a command this long makes the cached time stale */
+#define ATTACK_LOG_INTERVAL_US 60000000
+
+struct dispatch_config dispatch_config = {
+    .slowlog_log_slower_than_us = 10000,
+    .slowlog_max_len = 128,
+    .latency_tracking = 1,
+    .mode = "standalone",
+    .tracking_table_max_keys = 1000000,
+    .acllog_max_len = 128,
+};
+
+static struct fault_set faults;
+static struct client *running_client;
+
+/* --- time --- */
+
+static int counter_usable;
+static uint64_t counter_start, counter_factor; /* ns = ticks * factor >> 32 */
+static int64_t counter_start_ns;
+
+static inline uint64_t ticks(void) {
+    return __builtin_expect(counter_usable, 1) ? __rdtsc() : (uint64_t)clock_monotonic_ns();
+}
+
+static inline uint64_t ticks_to_ns(uint64_t count) {
+    return counter_usable ? (uint64_t)((unsigned __int128)count * counter_factor >> 32) : count;
+}
+
+static void counter_measure(void) {
+    if (!counter_usable) return;
+    uint64_t count = __rdtsc() - counter_start;
+    int64_t ns = clock_monotonic_ns() - counter_start_ns;
+    if (count > 0 && ns > 0) counter_factor = (uint64_t)(((unsigned __int128)(uint64_t)ns << 32) / count);
+}
+
+static void counter_init(void) {
+    unsigned a, b, c, d = 0;
+    counter_usable = __get_cpuid(0x80000007u, &a, &b, &c, &d) && (d & (1u << 8)) != 0;
+    counter_start = __rdtsc();
+    counter_start_ns = clock_monotonic_ns();
+    while (counter_usable && clock_monotonic_ns() - counter_start_ns < 1000000)
+        continue; /* 1 ms: 0.01% */
+    counter_measure();
+}
+
+/* --- refusals --- */
+
+static void reply_unknown(struct client *client, const struct bytes *argv, size_t argc,
+                          const struct command *container) {
+    if (container != NULL) {
+        char upper[64];
+        size_t size = argv[0].size < sizeof upper ? argv[0].size : sizeof upper - 1;
+        for (size_t i = 0; i < size; i++)
+            upper[i] = (char)toupper(argv[0].data[i]);
+        reply_error_format(&client->reply, "unknown subcommand '%.*s'. Try %.*s HELP.",
+                           (int)(argv[1].size < 128 ? argv[1].size : 128), (const char *)argv[1].data,
+                           (int)size, upper);
+        return;
+    }
+    char shown[ARGUMENTS_SHOWN_BYTES + 8];
+    size_t used = 0;
+    for (size_t i = 1; i < argc && used < ARGUMENTS_SHOWN_BYTES; i++) {
+        size_t room = ARGUMENTS_SHOWN_BYTES - used;
+        int size = (int)(argv[i].size < room ? argv[i].size : room);
+        int written =
+            snprintf(shown + used, sizeof shown - used, "'%.*s' ", size, (const char *)argv[i].data);
+        used += (size_t)written < sizeof shown - used ? (size_t)written : sizeof shown - used - 1;
+    }
+    shown[used] = 0;
+    reply_error_format(&client->reply, "unknown command '%.*s', with args beginning with: %s",
+                       (int)(argv[0].size < 128 ? argv[0].size : 128), (const char *)argv[0].data, shown);
+}
+
+/* Count the error replies written since ${before}. */
+static uint64_t count_errors(struct client *client, uint64_t before) {
+    uint64_t written = client->reply.errors - before;
+    if (__builtin_expect(written != 0, 0)) dispatch__count_errors(client->reply.last_error, written);
+    return written;
+}
+
+/* A web browser that was made to talk to this port begins like this: close the connection before it gets
+ * anywhere. */
+static int is_attack(struct client *client, struct bytes name) {
+    static int64_t logged_us;
+    if (!bytes_is(name, "post") && !bytes_is(name, "host:")) return 0;
+    int64_t now = clock_monotonic_us();
+    if (logged_us == 0 || now - logged_us > ATTACK_LOG_INTERVAL_US) {
+        char address[128];
+        client_address(client, address, sizeof address);
+        log_warning(
+            "Possible SECURITY ATTACK detected. A client sends POST or Host: commands, as a web browser does "
+            "that is "
+            "abused to reach this server (cross protocol scripting). Connection from %s aborted.",
+            address);
+        logged_us = now;
+    }
+    client_close_later(client, 0);
+    return 1;
+}
+
+/* CLIENT REPLY: what the next command may write. */
+static void next_reply_mode(struct client *client) {
+    if (__builtin_expect(
+            (client->flags & (CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT)) == 0, 1)) {
+        client->reply.off = 0;
+        return;
+    }
+    client->flags &= ~CLIENT_REPLY_SKIP;
+    if (client->flags & CLIENT_REPLY_SKIP_NEXT)
+        client->flags = (client->flags & ~CLIENT_REPLY_SKIP_NEXT) | CLIENT_REPLY_SKIP;
+    client->reply.off = (client->flags & (CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP)) != 0;
+}
+
+/* The request is over without its handler having run. Returns 0 for execute. */
+static int reject(struct client *client, const struct command *command, uint64_t errors_before) {
+    if (command != NULL) dispatch__count_rejected(command);
+    count_errors(client, errors_before);
+    if (client->dispatch_state != NULL) dispatch__command_done(client->dispatch_state);
+    client->command = NULL;
+    next_reply_mode(client);
+    return 0;
+}
+
+static int reject_text(struct client *client, const struct command *command, const char *text) {
+    uint64_t before = client->reply.errors;
+    reply_error(&client->reply, text);
+    return reject(client, command, before);
+}
+
+/* --- running --- */
+
+/* Which tier failed, by whose error counters have grown. */
+static const char *failed_tier(void) {
+    static uint64_t seen_pmem, seen_nvme;
+    struct tier_stats pmem, nvme;
+    tier_stats(PAGE_TAG_PMEM, &pmem);
+    tier_stats(PAGE_TAG_NVME, &nvme);
+    int of_pmem = pmem.errors + pmem.corruptions > seen_pmem,
+        of_nvme = nvme.errors + nvme.corruptions > seen_nvme;
+    seen_pmem = pmem.errors + pmem.corruptions;
+    seen_nvme = nvme.errors + nvme.corruptions;
+    if (of_pmem != of_nvme) return of_pmem ? "PMEM tier" : "NVMe tier";
+    return tier_has(PAGE_TAG_NVME) ? "NVMe tier" : tier_has(PAGE_TAG_PMEM) ? "PMEM tier" : "tier";
+}
+
+static void reply_failure(struct reply *reply, int error) {
+    switch (error) {
+    case FIRN_EIO:
+        reply_error_format(
+            reply, "-IOERR the %s failed to read or write this key's value; the key is kept, see the log",
+            failed_tier());
+        break;
+    case FIRN_ECORRUPT:
+        reply_error_format(
+            reply,
+            "-IOERR the %s returned a corrupted page of this key's value; the key is kept, see the log",
+            failed_tier());
+        break;
+    case FIRN_ENOTFOUND:
+        reply_error_format(
+            reply, "-IOERR the %s has no record of this key's value any more; the key is kept, see the log",
+            failed_tier());
+        break;
+    case FIRN_ENOSPACE:
+        reply_error_format(reply, "-IOERR the %s is full; nothing was changed", failed_tier());
+        break;
+    case FIRN_ENOMEM:
+        reply_error(reply, "-OOM the system has no memory for this command; nothing was changed");
+        break;
+    default: reply_error_format(reply, "-IOERR the command failed: %s", error_text(error)); break;
+    }
+}
+
+/* The command has run to its end: statistics, slow log, MONITOR. */
+static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
+    struct client *client = call->client;
+    const struct command *command = call->command;
+    uint64_t errors = count_errors(client, errors_before);
+    dispatch__count_call(command, ns, errors != 0);
+    dispatch_stats.commands++;
+    client->commands++;
+    client->last_command = command;
+    struct bytes shown[SLOWLOG_ARGUMENTS_MAX + 1];
+    const struct bytes *argv = call->argv;
+    int64_t us = (int64_t)(ns / 1000);
+    if (__builtin_expect(call->redacted != 0, 0) && call->argc <= SLOWLOG_ARGUMENTS_MAX) {
+        for (size_t i = 0; i < call->argc; i++)
+            shown[i] = call->redacted >> i & 1 ? bytes_of_text("(redacted)") : call->argv[i];
+        argv = shown;
+    }
+    if (__builtin_expect(us >= SLOW_US, 0)) {
+        clock_update();
+        latency_add(command->flags & COMMAND_FAST ? "fast-command" : "command", us / 1000);
+    }
+    if (dispatch_config.slowlog_log_slower_than_us >= 0 && us >= dispatch_config.slowlog_log_slower_than_us &&
+        !(command->flags & COMMAND_SKIP_SLOWLOG))
+        slowlog_add(client, argv, call->argc, us);
+    if (__builtin_expect(dispatch_stats.monitors != 0, 0) && !dispatch_config.loading &&
+        !(command->flags & (COMMAND_SKIP_MONITOR | COMMAND_ADMIN)))
+        cmd_monitor_feed(client, argv, call->argc);
+    memory_free(call->rewritten_argv);
+}
+
+static void call_init(struct call *call, struct client *client, const struct command *command,
+                      const struct bytes *argv, size_t argc) {
+    *call = (struct call){
+        .client = client,
+        .command = command,
+        .db = db_at(client->db_index),
+        .reply = &client->reply,
+        .argc = argc,
+        .argv = argv,
+        .lookup_flags = client->flags & CLIENT_NO_TOUCH ? LOOKUP_NO_TOUCH : 0,
+    };
+}
+
+/* The run ended in ${result} before changing anything: park, or 0 if the command has to be run again at once,
+ * reading blocking. */
+static int park_unfinished(struct client *client, const struct command *command, int result, uint64_t ns) {
+    struct dispatch_state *state = dispatch__state(client);
+    state->command = command;
+    state->run_ns += ns;
+    dispatch_stats.faulted_runs++;
+    if (result == FIRN_EPARKED) return dispatch__park_other(state);
+    if (++state->faults >= DISPATCH_FAULTS_MAX || (client->flags & CLIENT_INTERNAL)) return 0;
+    if (result == FIRN_EBUSY) return dispatch__park_delay(state, 1000, STAGE_RUN);
+    return faults.count == 0 ? 0 : dispatch__park_pages(state, &faults);
+}
+
+/* Run the handler, in ${mode}. 0 done, 1 parked. */
+static int run(struct client *client, const struct command *command, enum fault_mode mode) {
+    struct dispatch_state *state = client->dispatch_state;
+    struct reply_mark mark = reply_mark(&client->reply);
+    uint64_t errors_before = client->reply.errors;
+    struct call call;
+    call_init(&call, client, command, client->request.argv, client->request.argc);
+    client->command = command;
+    running_client = client;
+    uint64_t begin = ticks();
+    fault_begin(&faults, mode);
+    int result = command->handler(&call);
+    fault_end(&faults);
+    uint64_t ns = ticks_to_ns(ticks() - begin);
+    running_client = NULL;
+
+    if (__builtin_expect(result != 0, 0)) {
+        reply_rollback(&client->reply, mark);
+        if (result == FIRN_EFAULT || result == FIRN_EPARKED || result == FIRN_EBUSY) {
+            FIRN_ASSERT(call.changes == 0); /* H1: a command that changed something cannot run again */
+            FIRN_ASSERT(mode == FAULT_ASYNC || result != FIRN_EFAULT);
+            memory_free(call.rewritten_argv);
+            if (mode == FAULT_ASYNC && park_unfinished(client, command, result, ns)) return 1;
+            if (mode == FAULT_ASYNC) {
+                dispatch_stats.sync_runs++;
+                return run(client, command, FAULT_SYNC);
+            }
+            call.rewritten_argv = NULL;
+        }
+        reply_failure(&client->reply, result);
+    }
+    if (state != NULL) ns += state->run_ns;
+    finish(&call, ns, errors_before);
+    if (client->dispatch_state != NULL) dispatch__command_done(client->dispatch_state);
+    client->command = NULL;
+    next_reply_mode(client);
+    if (__builtin_expect(tier_get_stress() != TIER_STRESS_OFF, 0)) tier_stress_now();
+    return 0;
+}
+
+/* --- checks --- */
+
+/* May ${command} run as far as memory goes? 0 yes, 1 parked, -1 refused and replied. */
+static int admit(struct client *client, const struct command *command) {
+    int64_t delay_us = 0;
+    const char *message = NULL;
+    if (!tier_enabled()) {
+        if (evict_config.memory_max == 0) return 0;
+        uint64_t not_counted = dispatch_config.memory_not_counted ? dispatch_config.memory_not_counted() : 0;
+        if (evict_to_limit(not_counted) == 0 || !(command->flags & COMMAND_DENYOOM)) return 0;
+        message = "-OOM command not allowed when used memory > 'maxmemory'.";
+    } else {
+        if (!(command->flags & COMMAND_DENYOOM)) return 0;
+        switch (tier_admit(&delay_us, &message)) {
+        case TIER_ADMIT: return 0;
+        case TIER_DELAY: return dispatch__park_delay(dispatch__state(client), delay_us, STAGE_RUN);
+        case TIER_PARK: return dispatch__park_memory(dispatch__state(client));
+        case TIER_REFUSE: break;
+        }
+    }
+    reject_text(client, command, message);
+    return -1;
+}
+
+static int pause_applies(const struct command *command) {
+    enum dispatch_pause mode = dispatch_paused();
+    return mode == DISPATCH_PAUSE_ALL ||
+           (mode == DISPATCH_PAUSE_WRITE && (command->flags & (COMMAND_WRITE | COMMAND_MAY_REPLICATE)) != 0);
+}
+
+/* Go on with ${command} from ${stage}. */
+static int execute_from(struct client *client, const struct command *command, enum stage stage) {
+    client->command = command;
+    if (stage == STAGE_PAUSE) {
+        if (__builtin_expect(pause_applies(command), 0) && !(client->flags & CLIENT_INTERNAL))
+            return dispatch__park_pause(dispatch__state(client));
+        stage = STAGE_ADMIT;
+    }
+    if (stage == STAGE_ADMIT) {
+        int answer = admit(client, command);
+        if (answer != 0) return answer > 0;
+    }
+    return run(client, command, client->flags & CLIENT_INTERNAL ? FAULT_SYNC : FAULT_ASYNC);
+}
+
+/* The command of a new request, or NULL with the refusal replied. */
+static const struct command *identify(struct client *client) {
+    const struct bytes *argv = client->request.argv;
+    size_t argc = client->request.argc;
+    const struct command *container;
+    const struct command *command = command_find(argv, argc, &container);
+    uint64_t errors_before = client->reply.errors;
+    if (__builtin_expect(command == NULL, 0)) {
+        if (container == NULL && is_attack(client, argv[0])) return NULL;
+        reply_unknown(client, argv, argc, container);
+        reject(client, NULL, errors_before);
+        return NULL;
+    }
+    if (__builtin_expect(!command_arity_fits(command, argc) || command->handler == NULL, 0)) {
+        reply_error_format(&client->reply, "wrong number of arguments for '%s' command", command->name);
+        reject(client, command, errors_before);
+        return NULL;
+    }
+    if (__builtin_expect(!(client->flags & (CLIENT_AUTHENTICATED | CLIENT_INTERNAL)), 0) &&
+        !(command->flags & COMMAND_NO_AUTH)) {
+        reject_text(client, command, "-NOAUTH Authentication required.");
+        return NULL;
+    }
+    if (__builtin_expect(dispatch_config.loading, 0) && !(command->flags & COMMAND_LOADING)) {
+        reject_text(client, command, "-LOADING Redis is loading the dataset in memory");
+        return NULL;
+    }
+    return command;
+}
+
+int dispatch_execute(struct client *client) {
+    struct dispatch_state *state = client->dispatch_state;
+    if (state != NULL && state->parked != PARKED_NOT) {
+        if (!state->ready) return 1;
+        dispatch__unpark(state);
+        return execute_from(client, client->command, state->stage);
+    }
+    const struct command *command = identify(client);
+    return command == NULL ? 0 : execute_from(client, command, STAGE_PAUSE);
+}
+
+int dispatch_run(struct client *client, const struct bytes *argv, size_t argc) {
+    const struct command *container;
+    const struct command *command = command_find(argv, argc, &container);
+    uint64_t errors_before = client->reply.errors;
+    if (command == NULL) {
+        reply_unknown(client, argv, argc, container);
+        count_errors(client, errors_before);
+        return FIRN_ENOTFOUND;
+    }
+    if (!command_arity_fits(command, argc) || command->handler == NULL) {
+        reply_error_format(&client->reply, "wrong number of arguments for '%s' command", command->name);
+        count_errors(client, errors_before);
+        return FIRN_EINVALID;
+    }
+    struct client *outer = running_client;
+    struct reply_mark mark = reply_mark(&client->reply);
+    struct call call;
+    call_init(&call, client, command, argv, argc);
+    int nested = fault_current() != NULL;
+    running_client = client;
+    uint64_t begin = ticks();
+    if (nested)
+        fault_must_finish();
+    else
+        fault_begin(&faults, FAULT_SYNC);
+    int result = command->handler(&call);
+    if (!nested) fault_end(&faults);
+    uint64_t ns = ticks_to_ns(ticks() - begin);
+    running_client = outer;
+    if (result != 0) {
+        reply_rollback(&client->reply, mark);
+        reply_failure(&client->reply, result);
+    }
+    finish(&call, ns, errors_before);
+    return 0;
+}
+
+struct client *dispatch_current_client(void) {
+    return running_client;
+}
+
+/* --- hooks --- */
+
+/* Start reading what a command further down a parked client's pipeline will need. */
+static void look_ahead(struct client *client, const struct bytes *argv, size_t argc) {
+    const struct command *command = command_find(argv, argc, NULL);
+    if (command == NULL || command->tier == COMMAND_TIER_NONE || !command_arity_fits(command, argc)) return;
+    unsigned positions[LOOK_AHEAD_KEYS_MAX];
+    int count = command_keys(command, argv, argc, positions, NULL, LOOK_AHEAD_KEYS_MAX);
+    for (int i = 0; i < count && i < (int)LOOK_AHEAD_KEYS_MAX; i++) {
+        struct entry *entry;
+        unsigned flags = LOOKUP_WRITE | LOOKUP_NO_TOUCH | LOOKUP_NO_STATS | LOOKUP_NO_NOTIFY | LOOKUP_EXPIRED;
+        if (db_find(db_at(client->db_index), argv[positions[i]], flags, &entry) != 0 || entry == NULL)
+            continue;
+        uint64_t ref = entry_ref(entry);
+        if (!(entry->flags & ENTRY_INLINE) && page_ref_tag(ref) == PAGE_TAG_NVME) tier_prefetch(ref);
+    }
+}
+
+static void connected(struct client *client) {
+    if (dispatch_config.requirepass == NULL) client->flags |= CLIENT_AUTHENTICATED;
+}
+
+static void disconnecting(struct client *client) {
+    dispatch__release(client);
+    if (client->flags & CLIENT_MONITOR) {
+        client->flags &= ~CLIENT_MONITOR;
+        dispatch_stats.monitors--;
+    }
+}
+
+void dispatch_client_hooks(struct client_hooks *hooks_out) {
+    hooks_out->execute = dispatch_execute;
+    hooks_out->look_ahead = look_ahead;
+    hooks_out->connected = connected;
+    hooks_out->disconnecting = disconnecting;
+}
+
+/* --- start and stop --- */
+
+void dispatch_start(struct loop *loop) {
+    (void)command_count(); /* builds the table */
+    counter_init();
+    dispatch__stats_start();
+    dispatch__park_start(loop);
+}
+
+void dispatch_stop(void) {
+    dispatch_unpause();
+    slowlog_reset();
+    latency_reset(NULL);
+    dispatch__stats_stop();
+}
+
+void dispatch_cron(void) {
+    counter_measure();
+    dispatch__park_cron();
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Shared between dispatch.c, dispatch_park.c and dispatch_stats.c only. */
+#ifndef FIRN_CMD_DISPATCH_INTERNAL_H
+#define FIRN_CMD_DISPATCH_INTERNAL_H
+
+#include <stdint.h>
+
+#include "cmd/call.h"
+#include "cmd/command.h"
+#include "cmd/dispatch.h"
+#include "loop/loop.h"
+#include "net/client.h"
+#include "tiering/tier.h"
+
+#define DISPATCH_FAULTS_MAX  64u /* runs of one command that end in a fault before it reads blocking */
+#define DISPATCH_STATE_MAGIC 0xd15bac4du
+
+/* What a client waits for. The number is client->parked. */
+enum parked { PARKED_NOT, PARKED_PAGES, PARKED_MEMORY, PARKED_DELAY, PARKED_PAUSE, PARKED_OTHER };
+
+/* From where the command goes on when the wait is over (X2). */
+enum stage { STAGE_PAUSE, STAGE_ADMIT, STAGE_RUN };
+
+/* client->dispatch_state: made when a client is parked or delayed for the first time, freed when it
+ * disconnects. */
+struct dispatch_state {
+    uint32_t magic;
+    enum parked parked;
+    enum stage stage;
+    int ready; /* the wait is over; the network layer will call execute again */
+    struct client *client;
+    const struct command *command;
+    int64_t parked_us; /* monotonic, when the present wait began */
+    int64_t waited_us; /* sum of waits of this command */
+    int64_t debt_us;   /* delay owed that was too short to wait for */
+    uint64_t run_ns;   /* CPU time of runs that ended in a fault */
+    unsigned faults;   /* runs of this command that ended in a fault */
+    unsigned read_count;
+    struct tier_read **reads; /* pages kept until the command has run; room for DISPATCH_FAULTS_MAX */
+    struct loop_timer *timer; /* PARKED_DELAY */
+    int64_t due_us;           /* PARKED_DELAY without a loop: when */
+    uint64_t ticket;          /* order among parked writers */
+    struct dispatch_state *next, *previous; /* list of the same kind of wait: MEMORY, PAUSE, DELAY */
+};
+
+/* The state of ${client}, made if it has none. */
+struct dispatch_state *dispatch__state(struct client *client);
+/* Park on the pages in ${set}; on memory (FIFO); for ${delay_us}; until the pause ends; until the callee
+ * wakes. Always returns 1 for execute. */
+int dispatch__park_pages(struct dispatch_state *state, const struct fault_set *set);
+int dispatch__park_memory(struct dispatch_state *state);
+int dispatch__park_delay(struct dispatch_state *state, int64_t delay_us, enum stage stage);
+int dispatch__park_pause(struct dispatch_state *state);
+int dispatch__park_other(struct dispatch_state *state);
+/* The wait is over and execute was called again. */
+void dispatch__unpark(struct dispatch_state *state);
+/* The command has run: forget pages and counts. */
+void dispatch__command_done(struct dispatch_state *state);
+/* The client goes: leave every list, give everything back. */
+void dispatch__release(struct client *client);
+void dispatch__park_start(struct loop *loop);
+void dispatch__park_cron(void);
+
+/* Statistics. */
+void dispatch__stats_start(void);
+void dispatch__stats_stop(void);
+void dispatch__count_call(const struct command *command, uint64_t ns, int failed);
+void dispatch__count_rejected(const struct command *command);
+/* ${count} error replies whose code is ${code}. */
+void dispatch__count_errors(const char *code, uint64_t count);
+
+#endif

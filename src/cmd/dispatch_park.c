@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Parking: what a client waits for, and how the wait ends.
+ *
+ *   PAGES   tier_read calls back when the pages are in the read buffer. All reads of one command are kept
+ * until it has run: a command that finds its pages one after the other would otherwise lose the first while
+ * it waits for the last. MEMORY  first come, first served: tier_on_room tries the oldest writers again. DELAY
+ * the pressure zone asks for microseconds; they are owed until they make a millisecond, then a timer waits
+ * for them. PAUSE   CLIENT PAUSE, until unpause or its end. OTHER   the command arranged its wake-up itself
+ * (FIRN_EPARKED).
+ *
+ * W1 A state is in the list of its kind exactly while it is parked for that kind and not ready.
+ * W2 ready is set once per wait, together with client_resume.
+ */
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "cmd/dispatch_internal.h"
+#include "cmd/latency.h"
+
+#define DELAY_US_MIN     1000 /* shorter delays are owed */
+#define ROOM_WRITERS_MAX 64u  /* parked writers tried again per call of tier_on_room */
+
+struct waiting {
+    struct dispatch_state *first, *last;
+};
+
+static struct loop *park_loop;
+static struct waiting writers, delayed, paused;
+static uint64_t next_ticket;
+static enum dispatch_pause pause_mode;
+static int64_t pause_until_ms;
+static struct loop_timer *pause_timer;
+
+/* --- lists --- */
+
+static struct waiting *list_of(enum parked kind) {
+    return kind == PARKED_MEMORY  ? &writers
+           : kind == PARKED_DELAY ? &delayed
+           : kind == PARKED_PAUSE ? &paused
+                                  : NULL;
+}
+
+/* In the order of tickets: a writer that was tried again and found no room goes back to its place. */
+static void list_add(struct waiting *list, struct dispatch_state *state) {
+    struct dispatch_state *after = list->last;
+    while (after != NULL && after->ticket > state->ticket)
+        after = after->previous;
+    state->previous = after;
+    state->next = after != NULL ? after->next : list->first;
+    if (state->next != NULL)
+        state->next->previous = state;
+    else
+        list->last = state;
+    if (after != NULL)
+        after->next = state;
+    else
+        list->first = state;
+}
+
+static void list_remove(struct waiting *list, struct dispatch_state *state) {
+    if (state->previous != NULL)
+        state->previous->next = state->next;
+    else
+        list->first = state->next;
+    if (state->next != NULL)
+        state->next->previous = state->previous;
+    else
+        list->last = state->previous;
+    state->next = state->previous = NULL;
+}
+
+static void count(enum parked kind, int64_t change) {
+    switch (kind) {
+    case PARKED_PAGES:
+        dispatch_stats.parked_pages += (uint64_t)change;
+        tier_count_parked(change, 0);
+        break;
+    case PARKED_MEMORY:
+        dispatch_stats.parked_memory += (uint64_t)change;
+        tier_count_parked(0, change);
+        break;
+    case PARKED_DELAY: dispatch_stats.parked_delay += (uint64_t)change; break;
+    case PARKED_PAUSE: dispatch_stats.parked_pause += (uint64_t)change; break;
+    case PARKED_OTHER:
+    case PARKED_NOT: break;
+    }
+}
+
+/* --- the state --- */
+
+struct dispatch_state *dispatch__state(struct client *client) {
+    struct dispatch_state *state = client->dispatch_state;
+    if (state == NULL) {
+        state = memory_alloc_zero(sizeof *state);
+        state->magic = DISPATCH_STATE_MAGIC;
+        state->client = client;
+        client->dispatch_state = state;
+    }
+    FIRN_ASSERT(state->magic == DISPATCH_STATE_MAGIC && state->client == client);
+    return state;
+}
+
+static int park(struct dispatch_state *state, enum parked kind, enum stage stage) {
+    FIRN_ASSERT(state->parked == PARKED_NOT);
+    state->parked = kind;
+    state->stage = stage;
+    state->ready = 0;
+    state->parked_us = clock_monotonic_us();
+    state->client->parked = (int)kind;
+    if (kind == PARKED_PAUSE) state->client->flags |= CLIENT_PAUSED;
+    struct waiting *list = list_of(kind);
+    if (list != NULL) list_add(list, state);
+    count(kind, 1);
+    return 1;
+}
+
+/* W2 */
+static void wake(struct dispatch_state *state) {
+    FIRN_ASSERT(state->parked != PARKED_NOT && !state->ready);
+    struct waiting *list = list_of(state->parked);
+    if (list != NULL) list_remove(list, state);
+    state->ready = 1;
+    client_resume(state->client);
+}
+
+void dispatch__unpark(struct dispatch_state *state) {
+    FIRN_ASSERT(state->parked != PARKED_NOT);
+    struct waiting *list = list_of(state->parked);
+    if (list != NULL && !state->ready) list_remove(list, state);
+    count(state->parked, -1);
+    int64_t waited_us = clock_monotonic_us() - state->parked_us;
+    state->waited_us += waited_us;
+    if (state->parked == PARKED_PAGES)
+        latency_add("tier-read", waited_us / 1000);
+    else if (state->parked == PARKED_MEMORY || state->parked == PARKED_DELAY)
+        latency_add("tier-write-stall", waited_us / 1000);
+    state->parked = PARKED_NOT;
+    state->ready = 0;
+    state->client->parked = 0;
+    state->client->flags &= ~CLIENT_PAUSED;
+    if (state->timer != NULL) loop_timer_destroy(state->timer);
+    state->timer = NULL;
+}
+
+void dispatch__command_done(struct dispatch_state *state) {
+    for (unsigned i = 0; i < state->read_count; i++)
+        tier_read_done(state->reads[i]);
+    state->read_count = 0;
+    state->faults = 0;
+    state->run_ns = 0;
+    state->waited_us = 0;
+    state->ticket = 0;
+    state->command = NULL;
+}
+
+void dispatch__release(struct client *client) {
+    struct dispatch_state *state = client->dispatch_state;
+    if (state == NULL) return;
+    if (state->parked != PARKED_NOT) dispatch__unpark(state);
+    dispatch__command_done(state);
+    memory_free(state->reads);
+    state->magic = 0;
+    memory_free(state);
+    client->dispatch_state = NULL;
+}
+
+/* --- pages --- */
+
+static void pages_ready(void *ctx) {
+    wake(ctx);
+}
+
+int dispatch__park_pages(struct dispatch_state *state, const struct fault_set *set) {
+    if (state->reads == NULL) state->reads = memory_alloc(DISPATCH_FAULTS_MAX * sizeof(struct tier_read *));
+    FIRN_ASSERT(state->read_count < DISPATCH_FAULTS_MAX && set->count > 0);
+    park(state, PARKED_PAGES, STAGE_RUN);
+    state->reads[state->read_count++] = tier_read(set, pages_ready, state);
+    return 1;
+}
+
+/* --- memory --- */
+
+int dispatch__park_memory(struct dispatch_state *state) {
+    if (state->ticket == 0) state->ticket = ++next_ticket;
+    return park(state, PARKED_MEMORY, STAGE_ADMIT);
+}
+
+/* There may be room: the oldest writers try again (and are put back in their place if there is not). */
+static void room(void *ctx) {
+    (void)ctx;
+    for (unsigned i = 0; i < ROOM_WRITERS_MAX && writers.first != NULL; i++)
+        wake(writers.first);
+}
+
+/* --- delay --- */
+
+static int64_t delay_over(void *ctx) {
+    struct dispatch_state *state = ctx;
+    state->timer = NULL; /* the loop frees it */
+    wake(state);
+    return -1;
+}
+
+int dispatch__park_delay(struct dispatch_state *state, int64_t delay_us, enum stage stage) {
+    state->debt_us += delay_us;
+    if (state->debt_us < DELAY_US_MIN) return 0;
+    int64_t delay_ms = state->debt_us / 1000;
+    state->debt_us -= delay_ms * 1000;
+    park(state, PARKED_DELAY, stage);
+    state->due_us = state->parked_us + delay_ms * 1000;
+    if (park_loop != NULL) state->timer = loop_timer_create(park_loop, delay_ms, delay_over, state);
+    return 1;
+}
+
+int dispatch__park_other(struct dispatch_state *state) {
+    park(state, PARKED_OTHER, STAGE_RUN);
+    state->ready = 1; /* whoever calls client_resume ends the wait */
+    return 1;
+}
+
+/* --- CLIENT PAUSE --- */
+
+int dispatch__park_pause(struct dispatch_state *state) {
+    if (state->ticket == 0) state->ticket = ++next_ticket;
+    return park(state, PARKED_PAUSE, STAGE_PAUSE);
+}
+
+enum dispatch_pause dispatch_paused(void) {
+    if (pause_mode != DISPATCH_PAUSE_OFF && clock_monotonic_us() / 1000 >= pause_until_ms) dispatch_unpause();
+    return pause_mode;
+}
+
+static int64_t pause_over(void *ctx) {
+    (void)ctx;
+    int64_t left = pause_until_ms - clock_monotonic_us() / 1000;
+    if (pause_mode != DISPATCH_PAUSE_OFF && left > 0) return left;
+    pause_timer = NULL;
+    dispatch_unpause();
+    return -1;
+}
+
+void dispatch_pause(enum dispatch_pause mode, int64_t until_ms) {
+    if (dispatch_paused() == DISPATCH_PAUSE_OFF) {
+        pause_mode = mode;
+        pause_until_ms = until_ms;
+    } else {
+        if (mode > pause_mode) pause_mode = mode;
+        if (until_ms > pause_until_ms) pause_until_ms = until_ms;
+    }
+    if (park_loop == NULL) return;
+    if (pause_timer != NULL) loop_timer_destroy(pause_timer);
+    int64_t left = pause_until_ms - clock_monotonic_us() / 1000;
+    pause_timer = loop_timer_create(park_loop, left > 0 ? left : 0, pause_over, NULL);
+}
+
+void dispatch_unpause(void) {
+    pause_mode = DISPATCH_PAUSE_OFF;
+    if (pause_timer != NULL) loop_timer_destroy(pause_timer);
+    pause_timer = NULL;
+    while (paused.first != NULL)
+        wake(paused.first);
+}
+
+/* --- start, cron --- */
+
+void dispatch__park_start(struct loop *loop) {
+    park_loop = loop;
+    tier_on_room(room, NULL);
+}
+
+void dispatch__park_cron(void) {
+    (void)dispatch_paused(); /* ends one that is over */
+    if (park_loop != NULL) return;
+    int64_t now = clock_monotonic_us();
+    for (struct dispatch_state *state = delayed.first, *next; state != NULL; state = next) {
+        next = state->next;
+        if (state->due_us <= now) wake(state);
+    }
+}

@@ -16,6 +16,7 @@ struct tier_conformance {
     uint64_t bytes_max; /* 16 MiB or more; the case "full" fills it */
     uint64_t memory_max;
     double overshoot_max; /* bytes_occupied may reach bytes_max * this while full and settled */
+    int mean_sizes; /* bytes_live is exact only where records of one size are discarded (sizes not kept) */
     /* Put damage under the record at ${address}, so that reading it must fail; NULL: that case is skipped. */
     void (*damage)(struct tier_backend *backend, uint64_t address);
 };

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Inside of the NVMe backend.
+ *
+ *  R1 An id is given out once, ever, and ids only grow; so a record is written once and never changes.
+ *  R2 A record is dead when its bit in the liveness map is 0, its chunk is gone, or its id is below first_id.
+ * Dead stays dead. R3 Deaths are never written: the compaction filter asks the map, and ranges with much dead
+ * in them are compacted. R4 The executor alone creates and frees chunks; other threads only look
+ * (rocks__live_test) and kill (rocks__live_kill).
+ *
+ * Medium: key = id, 8 bytes big-endian; value = OFFSET 0 SIZE 8 checksum of the payload seeded with the id
+ * (little-endian), OFFSET 8 payload. In the subfolder "db"; beside it the file "firn-tier" marks the folder
+ * as ours.
+ *
+ * Threads: executor; one writer; readers; one reclaimer (blocking compactions); one keeper (properties);
+ * RocksDB's own.
+ */
+#ifndef FIRN_ROCKS_ROCKS_INTERNAL_H
+#define FIRN_ROCKS_ROCKS_INTERNAL_H
+
+#include <pthread.h>
+#include <rocksdb/c.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/limits.h"
+#include "rocks/rocks.h"
+
+#define ROCKS_KEY_BYTES         8u
+#define ROCKS_HEADER_BYTES      8u  /* checksum in front of the payload */
+#define ROCKS_OVERHEAD_BYTES    26u /* key, header and table format per record, measured */
+#define ROCKS_CHUNK_BITS        16u /* ids of a chunk */
+#define ROCKS_CHUNK_IDS         (1u << ROCKS_CHUNK_BITS)
+#define ROCKS_CHUNK_BYTES_MAX   (64u << 20) /* a chunk closes at this payload even if it has ids left */
+#define ROCKS_CHUNK_BYTES_MIN   (1u << 20)
+#define ROCKS_LEAF_BITS         10u /* chunks of a directory leaf */
+#define ROCKS_LEAF_CHUNKS       (1u << ROCKS_LEAF_BITS)
+#define ROCKS_TOP_LEAVES        (1u << 21) /* leaves of the directory: 2^47 ids before the tier must be reopened */
+#define ROCKS_SCAN_CHUNKS       4096u      /* chunks looked at per cron */
+#define ROCKS_QUEUE_OPERATIONS  8192u      /* operations queued to the readers, and to the writer */
+#define ROCKS_READER_TAKE_MAX   4u         /* operations a reader takes at once */
+#define ROCKS_THREADS_MAX       64u
+#define ROCKS_THREADS_DEFAULT   24u
+#define ROCKS_STACK_BYTES       (256u << 10)
+#define ROCKS_STALL_MS_MAX      10000 /* a stopped writer fails its operations after this */
+#define ROCKS_DEAD_PERCENT      15u   /* dead share of the tier from which the worst chunk is compacted */
+#define ROCKS_DEAD_PERCENT_IDLE 8u
+#define ROCKS_OCCUPIED_PERCENT  130u /* of bytes_max: hard stop, dead space included */
+
+_Static_assert(ROCKS_QUEUE_OPERATIONS >= TIER_READ_INFLIGHT_MAX, "all reads in flight fit in the queue");
+_Static_assert(ROCKS_HEADER_BYTES == sizeof(uint64_t), "the header is one checksum");
+
+/* --- rocks_live.c: which ids live --- */
+struct rocks_chunk;
+struct rocks_leaf;
+
+struct rocks_live {
+    pthread_mutex_t lock;    /* accounting; bits and pointers are read without it */
+    struct rocks_leaf **top; /* ROCKS_TOP_LEAVES, mapped, untouched pages cost nothing */
+    uint64_t first_id;       /* atomic: everything below is dead */
+    uint64_t next_id;        /* executor */
+    uint64_t scan_chunk;     /* executor: where rocks__live_pick goes on */
+    uint64_t chunk_bytes_max;
+    unsigned looking;            /* atomic: threads inside rocks__live_test */
+    struct rocks_chunk *retired; /* unpublished, freed once nobody looks */
+    uint64_t records_live, bytes_live,
+        bytes_stored; /* under lock; stored includes dead ones not reclaimed yet */
+};
+
+/* Ids [first, end) and what to do with them. */
+struct rocks_range {
+    uint64_t first, end;
+    uint64_t bytes_live; /* in it when it was picked */
+    int all_dead;        /* files can be dropped whole */
+};
+
+struct rocks_live_totals {
+    uint64_t records_live, bytes_live, bytes_stored, memory_bytes;
+};
+
+/* Executor. ${chunk_bytes_max}: payload at which a chunk closes. FIRN_ENOMEM. */
+FIRN_MUST_USE int rocks__live_init(struct rocks_live *live, uint64_t chunk_bytes_max);
+void rocks__live_fini(struct rocks_live *live);
+/* A new live id for a record of ${bytes}; FIRN_ENOSPACE when ids are used up. Executor. */
+FIRN_MUST_USE int rocks__live_add(struct rocks_live *live, uint32_t bytes, uint64_t *id_out);
+/* The id is dead from now on; no-op if it was. ${bytes} its payload, or 0 when not known (then the chunk's
+ * mean). Any thread. */
+void rocks__live_kill(struct rocks_live *live, uint64_t id, uint32_t bytes);
+/* Whether the id lives. Any thread, no lock. */
+int rocks__live_test(struct rocks_live *live, uint64_t id);
+/* Everything given out so far is dead. Returns the first id that is not. Executor. */
+uint64_t rocks__live_clear(struct rocks_live *live);
+/* The best range to reclaim now, looking at a bounded number of chunks: 1, or 0 if there is none worth it.
+ * Executor. */
+int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, struct rocks_range *range_out);
+/* ${range} was reclaimed: account, free chunks that are wholly dead. Executor. */
+void rocks__live_reclaimed(struct rocks_live *live, const struct rocks_range *range);
+/* Free what nobody looks at any more. Executor. */
+void rocks__live_collect(struct rocks_live *live);
+void rocks__live_totals(struct rocks_live *live, struct rocks_live_totals *totals_out);
+
+/* --- rocks_queue.c: operations to workers --- */
+struct rocks_queue {
+    pthread_mutex_t lock;
+    pthread_cond_t filled;
+    struct tier_operation **slots; /* ROCKS_QUEUE_OPERATIONS */
+    size_t head, tail;
+    unsigned waiting;
+    int closed;
+};
+
+void rocks__queue_init(struct rocks_queue *queue);
+void rocks__queue_fini(struct rocks_queue *queue);
+/* Free places. The executor is the only one who pushes, so they stay free until it does. */
+size_t rocks__queue_room(struct rocks_queue *queue);
+/* Append all (there must be room) and wake one worker; workers wake each other. Executor. */
+void rocks__queue_push(struct rocks_queue *queue, struct tier_operation **operations, size_t count);
+/* Wait for work: up to ${limit} operations, but not more than a ${share}th of what is there; 0 when closed
+ * and empty. */
+size_t rocks__queue_pop(struct rocks_queue *queue, struct tier_operation **operations_out, size_t limit,
+                        size_t share);
+void rocks__queue_close(struct rocks_queue *queue);
+
+/* --- the backend --- */
+enum rocks_job { ROCKS_JOB_NONE, ROCKS_JOB_WANTED, ROCKS_JOB_RUNNING, ROCKS_JOB_DONE, ROCKS_JOB_FAILED };
+
+/* What the keeper found out last; all atomic. */
+struct rocks_known {
+    uint64_t sst_bytes, memtable_bytes, memory_bytes;
+    uint64_t engine_read_bytes, engine_write_bytes; /* flushes and compactions */
+    uint64_t stopped;                               /* the engine takes no writes now */
+    uint64_t put_bytes;                             /* put_bytes of the backend when it looked */
+};
+
+struct tier_backend {
+    rocksdb_t *db;
+    rocksdb_options_t *options;
+    rocksdb_block_based_table_options_t *table;
+    rocksdb_cache_t *cache; /* of index partitions; NULL when indexes are held whole */
+    rocksdb_compactionfilter_t *filter;
+    rocksdb_readoptions_t *read_options;
+    rocksdb_writeoptions_t *write_options;
+    char *path, *db_path;
+    struct tier_sink sink;
+    uint64_t bytes_max;
+    uint32_t record_bytes_max;
+    int direct; /* the file system takes O_DIRECT */
+    struct rocks_live live;
+    struct rocks_queue reads, writes;
+    pthread_t readers[ROCKS_THREADS_MAX], writer, reclaimer, keeper;
+    unsigned reader_count;
+    pthread_mutex_t lock; /* of job, stopping and their condition */
+    pthread_cond_t changed;
+    enum rocks_job job;
+    struct rocks_range range;
+    int job_sweep; /* also rewrite the files on the edges */
+    int stopping;  /* atomic too: writer looks at it while stalled */
+    struct rocks_known known;
+    /* executor only */
+    uint64_t cleared_below; /* ids below were cleared and their files not dropped yet; 0: none */
+    int64_t job_after_us;
+    uint64_t ratio_permille; /* bytes on the medium per payload byte */
+    /* atomic counters */
+    uint64_t read_bytes, put_bytes, errors, stalled;
+    uint64_t keeper_tables_bytes; /* keeper only */
+};
+
+static inline void rocks__key(uint64_t id, char key_out[ROCKS_KEY_BYTES]) {
+    uint64_t big = __builtin_bswap64(id);
+    memcpy(key_out, &big, sizeof big);
+}
+
+/* rocks_open.c: folder, options and database of a backend whose path, limits and live are set. As
+ * tier_backend_ops.open. */
+FIRN_MUST_USE int rocks__open_database(struct tier_backend *backend, uint64_t memory_max, char *message,
+                                       size_t message_bytes);
+/* Close the database and free its options; fine on a half open one. */
+void rocks__close_database(struct tier_backend *backend);
+
+/* rocks_work.c: the threads that do operations, and the read itself (any thread): as tier_backend_ops.read.
+ */
+FIRN_MUST_USE int rocks__read(struct tier_backend *backend, uint64_t id, struct page **page_out);
+void *rocks__reader_main(void *backend);
+void *rocks__writer_main(void *backend);
+
+/* rocks_reclaim.c: background threads, and the executor's decisions. */
+void *rocks__reclaimer_main(void *backend);
+void *rocks__keeper_main(void *backend);
+/* Bytes on the medium and on the way to it, as far as known. Any thread. */
+uint64_t rocks__occupied(struct tier_backend *backend);
+void rocks__reclaim_cron(struct tier_backend *backend, int idle);
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Getting space back, and knowing how much is used. The executor decides (cron) and hands at most one range
+ * at a time to the reclaimer, which blocks in RocksDB: wholly dead ranges have their files dropped; in others
+ * the compaction filter drops the dead while the range is rewritten. The keeper asks the engine for its
+ * numbers, so that the executor never takes one of its locks.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "rocks/rocks_internal.h"
+
+#define KEEPER_PERIOD_MS  100
+#define KEEPER_SLOW_TICKS 10 /* expensive numbers once a second */
+#define RETRY_US          5000000
+#define COMPACTION_NICE   5
+#define ENGINE_FIXED_BYTES                                                                                   \
+    (2u << 20) /* file buffers, version and option objects: measured, not reported by the engine */
+#define RATIO_BYTES_MIN (64u << 20) /* the ratio on the medium is believed from here on */
+
+/* --- reclaimer --- */
+
+static int reclaim_range(struct tier_backend *backend, const struct rocks_range *range, int sweep) {
+    char first[ROCKS_KEY_BYTES], last[ROCKS_KEY_BYTES], *text = NULL;
+    rocks__key(range->first, first);
+    rocks__key(range->end - 1, last);
+    if (range->all_dead)
+        rocksdb_delete_file_in_range(backend->db, first, sizeof first, last, sizeof last, &text);
+    if (text != NULL) {
+        log_warning("NVMe tier: dropping dead files fails: %s", text);
+        rocksdb_free(text);
+        return FIRN_EIO;
+    }
+    if (range->all_dead && !sweep) return 0;
+    rocksdb_compactoptions_t *options = rocksdb_compactoptions_create();
+    rocksdb_compactoptions_set_exclusive_manual_compaction(options, 0);
+    rocksdb_compactoptions_set_bottommost_level_compaction(options,
+                                                           3); /* force, but not what this call wrote */
+    rocksdb_compact_range_opt(backend->db, options, first, sizeof first, last, sizeof last);
+    rocksdb_compactoptions_destroy(options);
+    return 0;
+}
+
+void *rocks__reclaimer_main(void *ctx) {
+    struct tier_backend *backend = ctx;
+    pthread_mutex_lock(&backend->lock);
+    for (;;) {
+        while (backend->job != ROCKS_JOB_WANTED && !backend->stopping)
+            pthread_cond_wait(&backend->changed, &backend->lock);
+        if (backend->stopping) break;
+        backend->job = ROCKS_JOB_RUNNING;
+        struct rocks_range range = backend->range;
+        int sweep = backend->job_sweep;
+        pthread_mutex_unlock(&backend->lock);
+        int error = reclaim_range(backend, &range, sweep);
+        pthread_mutex_lock(&backend->lock);
+        backend->job = error == 0 ? ROCKS_JOB_DONE : ROCKS_JOB_FAILED;
+    }
+    pthread_mutex_unlock(&backend->lock);
+    return NULL;
+}
+
+/* --- keeper --- */
+
+static uint64_t property(struct tier_backend *backend, const char *name) {
+    uint64_t value = 0;
+    return rocksdb_property_int(backend->db, name, &value) == 0 ? value : 0;
+}
+
+/* RocksDB tells what flushes and compactions moved only in prose: "Cumulative compaction: 1.95 GB write,
+ * 158.62 MB/s write, 0.00 GB read, ..." */
+static void keeper_engine_bytes(struct tier_backend *backend) {
+    char *text = rocksdb_property_value(backend->db, "rocksdb.cfstats-no-file-histogram");
+    if (text == NULL) return;
+    const char *line = strstr(text, "Cumulative compaction: ");
+    double write_gib = 0, rate, read_gib = 0;
+    if (line != NULL && sscanf(line, "Cumulative compaction: %lf GB write, %lf MB/s write, %lf GB read",
+                               &write_gib, &rate, &read_gib) == 3) {
+        __atomic_store_n(&backend->known.engine_write_bytes, (uint64_t)(write_gib * 0x1p30),
+                         __ATOMIC_RELAXED);
+        __atomic_store_n(&backend->known.engine_read_bytes, (uint64_t)(read_gib * 0x1p30), __ATOMIC_RELAXED);
+    }
+    rocksdb_free(text);
+}
+
+/* Compactions run at a somewhat lower priority than commands. The engine starts its threads late and names
+ * them. */
+static void keeper_lower_priority(void) {
+    DIR *folder = opendir("/proc/self/task");
+    if (folder == NULL) return;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        char name[300], comm[32] = "";
+        if (entry->d_name[0] == '.') continue;
+        snprintf(name, sizeof name, "/proc/self/task/%s/comm", entry->d_name);
+        FILE *file = fopen(name, "re");
+        if (file == NULL) continue;
+        if (fgets(comm, sizeof comm, file) != NULL && strncmp(comm, "rocksdb:low", 11) == 0)
+            setpriority(PRIO_PROCESS, (id_t)strtoul(entry->d_name, NULL, 10), COMPACTION_NICE);
+        fclose(file);
+    }
+    closedir(folder);
+}
+
+static void keeper_look(struct tier_backend *backend, unsigned tick) {
+    struct rocks_known *known = &backend->known;
+    uint64_t put_bytes = __atomic_load_n(&backend->put_bytes, __ATOMIC_RELAXED);
+    uint64_t memtables = property(backend, "rocksdb.cur-size-all-mem-tables");
+    uint64_t files = property(backend, "rocksdb.total-sst-files-size");
+    __atomic_store_n(&known->memtable_bytes, memtables, __ATOMIC_RELAXED);
+    __atomic_store_n(&known->sst_bytes, files, __ATOMIC_RELAXED);
+    __atomic_store_n(&known->put_bytes, put_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&known->stopped, property(backend, "rocksdb.is-write-stopped"), __ATOMIC_RELAXED);
+    if (tick % KEEPER_SLOW_TICKS == 0) {
+        backend->keeper_tables_bytes = property(backend, "rocksdb.estimate-table-readers-mem");
+        keeper_engine_bytes(backend);
+        if (tick % (KEEPER_SLOW_TICKS * 10) == KEEPER_SLOW_TICKS) keeper_lower_priority();
+    }
+    uint64_t memory = memtables + backend->keeper_tables_bytes + ENGINE_FIXED_BYTES;
+    if (backend->cache != NULL) memory += rocksdb_cache_get_usage(backend->cache);
+    __atomic_store_n(&known->memory_bytes, memory, __ATOMIC_RELAXED);
+}
+
+void *rocks__keeper_main(void *ctx) {
+    struct tier_backend *backend = ctx;
+    pthread_mutex_lock(&backend->lock);
+    for (unsigned tick = 0; !backend->stopping; tick++) {
+        pthread_mutex_unlock(&backend->lock);
+        keeper_look(backend, tick);
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += KEEPER_PERIOD_MS * 1000000l;
+        until.tv_sec += until.tv_nsec / 1000000000l;
+        until.tv_nsec %= 1000000000l;
+        pthread_mutex_lock(&backend->lock);
+        while (!backend->stopping && pthread_cond_timedwait(&backend->changed, &backend->lock, &until) == 0)
+            continue;
+    }
+    pthread_mutex_unlock(&backend->lock);
+    return NULL;
+}
+
+/* --- decisions of the executor --- */
+
+uint64_t rocks__occupied(struct tier_backend *backend) {
+    const struct rocks_known *known = &backend->known;
+    uint64_t files = __atomic_load_n(&known->sst_bytes, __ATOMIC_RELAXED);
+    uint64_t memtables = __atomic_load_n(&known->memtable_bytes, __ATOMIC_RELAXED);
+    uint64_t since = __atomic_load_n(&backend->put_bytes, __ATOMIC_RELAXED) -
+                     __atomic_load_n(&known->put_bytes, __ATOMIC_RELAXED);
+    return files + memtables + since;
+}
+
+/* Compression makes room: bytes on the medium per payload byte, pessimistic (memtables count whole). */
+static void reclaim_ratio(struct tier_backend *backend, const struct rocks_live_totals *totals) {
+    uint64_t stored = totals->bytes_stored + totals->records_live * ROCKS_OVERHEAD_BYTES;
+    uint64_t ratio = 1000;
+    if (totals->bytes_stored >= RATIO_BYTES_MIN) ratio = rocks__occupied(backend) * 1000 / stored + 10;
+    backend->ratio_permille = ratio > 1000 ? 1000 : ratio;
+}
+
+/* A finished job is accounted; returns whether another may start. */
+static int reclaim_finish(struct tier_backend *backend) {
+    pthread_mutex_lock(&backend->lock);
+    enum rocks_job job = backend->job;
+    struct rocks_range range = backend->range;
+    if (job == ROCKS_JOB_DONE || job == ROCKS_JOB_FAILED) backend->job = ROCKS_JOB_NONE;
+    pthread_mutex_unlock(&backend->lock);
+    if (job == ROCKS_JOB_DONE) {
+        rocks__live_reclaimed(&backend->live, &range);
+        if (backend->cleared_below != 0 && range.first == 0 && range.end >= backend->cleared_below)
+            backend->cleared_below = 0;
+    }
+    if (job == ROCKS_JOB_FAILED) {
+        backend->job_after_us = clock_monotonic_us() + RETRY_US;
+        __atomic_add_fetch(&backend->errors, 1, __ATOMIC_RELAXED);
+    }
+    return job != ROCKS_JOB_WANTED && job != ROCKS_JOB_RUNNING &&
+           clock_monotonic_us() >= backend->job_after_us;
+}
+
+void rocks__reclaim_cron(struct tier_backend *backend, int idle) {
+    rocks__live_collect(&backend->live);
+    int may_start = reclaim_finish(backend);
+    struct rocks_live_totals totals;
+    rocks__live_totals(&backend->live, &totals);
+    reclaim_ratio(backend, &totals);
+    if (!may_start) return;
+    struct rocks_range range;
+    int sweep = 0;
+    if (backend->cleared_below != 0) {
+        range = (struct rocks_range){0, backend->cleared_below, 0, 1};
+        sweep = 1;
+    } else {
+        int near_full = rocks__occupied(backend) >= backend->bytes_max - backend->bytes_max / 8;
+        unsigned percent = idle || near_full ? ROCKS_DEAD_PERCENT_IDLE : ROCKS_DEAD_PERCENT;
+        if (!rocks__live_pick(&backend->live, percent, &range)) return;
+        sweep = near_full;
+    }
+    pthread_mutex_lock(&backend->lock);
+    backend->range = range;
+    backend->job_sweep = sweep;
+    backend->job = ROCKS_JOB_WANTED;
+    pthread_cond_broadcast(&backend->changed);
+    pthread_mutex_unlock(&backend->lock);
+}

@@ -4,18 +4,14 @@
 #include "cmd/call.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "base/assert.h"
 #include "base/memory.h"
 #include "cmd/command.h"
+#include "ds/number.h"
 #include "page/fault.h"
-
-/* Longest text of a number that is looked at: as many digits as a double can have. */
-#define NUMBER_BYTES_MAX 255u
 
 /* --- lookups --- */
 
@@ -56,42 +52,8 @@ int call_error(int error) {
 
 /* --- arguments --- */
 
-int call_parse_integer(struct bytes text, int64_t *value_out) {
-    size_t i = 0;
-    int negative = text.size > 0 && text.data[0] == '-';
-    if (negative) i++;
-    if (i == text.size || text.size - i > 19) return FIRN_ENOTNUMBER;
-    if (text.data[i] == '0') { /* no leading zeros, no "-0" */
-        *value_out = 0;
-        return text.size == 1 ? 0 : FIRN_ENOTNUMBER;
-    }
-    uint64_t value = 0;
-    for (; i < text.size; i++) {
-        unsigned digit = (unsigned)text.data[i] - '0';
-        if (digit > 9) return FIRN_ENOTNUMBER;
-        value = value * 10 + digit; /* 19 digits fit */
-    }
-    if (value > (uint64_t)INT64_MAX + (unsigned)negative) return FIRN_ENOTNUMBER;
-    *value_out = negative ? (int64_t)(0 - value) : (int64_t)value;
-    return 0;
-}
-
-int call_parse_double(struct bytes text, double *value_out) {
-    char copy[NUMBER_BYTES_MAX + 1];
-    if (text.size == 0 || text.size > NUMBER_BYTES_MAX || isspace(text.data[0])) return FIRN_ENOTNUMBER;
-    memcpy(copy, text.data, text.size);
-    copy[text.size] = 0;
-    char *end;
-    errno = 0;
-    double value = strtod(copy, &end);
-    if (end != copy + text.size || isnan(value)) return FIRN_ENOTNUMBER;
-    if (errno == ERANGE && (value == HUGE_VAL || value == -HUGE_VAL || value == 0)) return FIRN_ENOTNUMBER;
-    *value_out = value;
-    return 0;
-}
-
 int call_integer_or(struct call *call, struct bytes argument, const char *error_text, int64_t *value_out) {
-    int error = call_parse_integer(argument, value_out);
+    int error = number_parse_int(argument, value_out);
     if (error != 0) reply_error(call->reply, error_text);
     return error;
 }
@@ -101,7 +63,7 @@ int call_integer(struct call *call, struct bytes argument, int64_t *value_out) {
 }
 
 int call_double(struct call *call, struct bytes argument, double *value_out) {
-    int error = call_parse_double(argument, value_out);
+    int error = number_parse_double(argument, value_out);
     if (error != 0) reply_error(call->reply, "value is not a valid float");
     return error;
 }

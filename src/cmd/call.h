@@ -70,10 +70,6 @@ FIRN_MUST_USE int call_integer_or(struct call *call, struct bytes argument, cons
                                   int64_t *value_out);
 FIRN_MUST_USE int call_double(struct call *call, struct bytes argument,
                               double *value_out); /* "value is not a valid float" */
-/* The same without a reply: strict decimal (no spaces, signs other than '-', leading zeros); a double as
- * strtod takes it. FIRN_ENOTNUMBER. */
-FIRN_MUST_USE int call_parse_integer(struct bytes text, int64_t *value_out);
-FIRN_MUST_USE int call_parse_double(struct bytes text, double *value_out);
 /* Syntax error reply; returns FIRN_EINVALID. */
 int call_syntax_error(struct call *call);
 /* Option words, case-insensitive: argument ${index} is ${word}. */

@@ -24,6 +24,7 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "cmd/command.h"
+#include "ds/histogram.h"
 #include "net/client.h"
 
 /* The level of Redis that Firn speaks: HELLO, INFO redis_version, LOLWUT. */
@@ -78,16 +79,11 @@ enum dispatch_pause dispatch_paused(void); /* the mode now in force */
 /* --- statistics --- */
 struct dispatch_command_stats {
     uint64_t calls, rejected, failed;
-    uint64_t usec;       /* total, whole microseconds */
-    uint64_t *histogram; /* DISPATCH_HISTOGRAM_SLOTS counters of nanoseconds, or NULL: nothing recorded */
+    uint64_t usec;               /* total, whole microseconds */
+    struct histogram *histogram; /* of nanoseconds; NULL: nothing recorded */
 };
-#define DISPATCH_HISTOGRAM_SLOTS 3072u
 /* Of command->index. */
 const struct dispatch_command_stats *dispatch_command_stats(const struct command *command);
-/* Largest value (ns) in the slot that ${percentile} (0..100) of the recorded calls fall into; 0 if none. */
-uint64_t dispatch_histogram_percentile(const uint64_t *histogram, double percentile);
-/* How many recorded values are <= ${ns} (rounded up to the slot). */
-uint64_t dispatch_histogram_count(const uint64_t *histogram, uint64_t ns);
 
 struct dispatch_stats {
     uint64_t commands;      /* total_commands_processed */

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Statistics of commands (calls, time, histogram) and of errors by code.
- *
- * A histogram counts nanoseconds with two significant digits, as INFO latencystats and LATENCY HISTOGRAM show
- * them: values below 256 have a slot each; above, every power of two is divided into 128 slots. The slots are
- * made when a command is called for the first time (24 KiB).
  */
 #include "cmd/dispatch_internal.h"
 
@@ -17,7 +13,6 @@
 #include "base/memory.h"
 
 #define ERROR_CODES_MAX      128u
-#define HISTOGRAM_NS_MAX     1000000000u
 #define ERRORS_DISABLED_CODE "ERRORSTATS_DISABLED"
 
 struct command_record {
@@ -48,47 +43,6 @@ void dispatch__stats_stop(void) {
     records = NULL;
 }
 
-/* --- histograms --- */
-
-static unsigned slot_of(uint64_t ns) {
-    if (ns > HISTOGRAM_NS_MAX) ns = HISTOGRAM_NS_MAX;
-    if (ns < 256) return (unsigned)ns;
-    unsigned shift = 56u - (unsigned)__builtin_clzll(ns); /* so that ns >> shift is 128..255 */
-    return shift * 128u + (unsigned)(ns >> shift);
-}
-
-static uint64_t slot_end(unsigned slot) {
-    if (slot < 256) return slot;
-    unsigned shift = slot / 128u - 1;
-    return ((uint64_t)(slot - shift * 128u + 1) << shift) - 1;
-}
-
-_Static_assert(DISPATCH_HISTOGRAM_SLOTS >= 23 * 128 + 256 - 128, "a second in nanoseconds has a slot");
-
-uint64_t dispatch_histogram_percentile(const uint64_t *histogram, double percentile) {
-    if (histogram == NULL) return 0;
-    uint64_t total = 0, seen = 0;
-    for (unsigned i = 0; i < DISPATCH_HISTOGRAM_SLOTS; i++)
-        total += histogram[i];
-    if (total == 0) return 0;
-    uint64_t wanted = (uint64_t)((double)total * percentile / 100.0 + 0.5);
-    if (wanted == 0) wanted = 1;
-    for (unsigned i = 0; i < DISPATCH_HISTOGRAM_SLOTS; i++) {
-        seen += histogram[i];
-        if (seen >= wanted) return slot_end(i);
-    }
-    return slot_end(DISPATCH_HISTOGRAM_SLOTS - 1);
-}
-
-uint64_t dispatch_histogram_count(const uint64_t *histogram, uint64_t ns) {
-    if (histogram == NULL) return 0;
-    uint64_t count = 0;
-    unsigned last = slot_of(ns);
-    for (unsigned i = 0; i <= last; i++)
-        count += histogram[i];
-    return count;
-}
-
 /* --- commands --- */
 
 void dispatch__count_call(const struct command *command, uint64_t ns, int failed) {
@@ -98,8 +52,8 @@ void dispatch__count_call(const struct command *command, uint64_t ns, int failed
     record->shown.failed += (uint64_t)failed;
     if (!dispatch_config.latency_tracking) return;
     if (__builtin_expect(record->shown.histogram == NULL, 0))
-        record->shown.histogram = memory_alloc_zero(DISPATCH_HISTOGRAM_SLOTS * sizeof(uint64_t));
-    record->shown.histogram[slot_of(ns)]++;
+        record->shown.histogram = memory_alloc_zero(sizeof(struct histogram));
+    histogram_record(record->shown.histogram, ns);
 }
 
 void dispatch__count_rejected(const struct command *command) {

@@ -76,7 +76,9 @@ static void verify(const struct table *table) {
         if (present[n]) {
             assert_non_null(slot);
             assert_ptr_equal(table_slot_entry(*slot), entries[n]);
-            assert_ptr_equal(table_find_hash(table, hash_key(key), 0), slot);
+            unsigned nth = 0; /* strangers with the same bits may come first */
+            while (table_find_hash(table, hash_key(key), nth) != slot)
+                assert_true(++nth < 4);
         } else {
             assert_null(slot);
         }

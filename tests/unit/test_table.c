@@ -23,7 +23,7 @@ static struct entry *entries[KEYS];
 static unsigned char present[KEYS], met[KEYS];
 
 static struct bytes key_of(unsigned n, char *buffer) {
-    return bytes_of(buffer, (size_t)sprintf(buffer, "key:%u", n));
+    return bytes_of(buffer, (size_t)snprintf(buffer, 32, "key:%u", n));
 }
 
 static unsigned number_of(const struct entry *entry) {

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What evict.c and evict_tier.c share. */
+#ifndef FIRN_KEYSPACE_EVICT_INTERNAL_H
+#define FIRN_KEYSPACE_EVICT_INTERNAL_H
+
+#include <stdint.h>
+
+#include "keyspace/db.h"
+#include "types/entry.h"
+
+/* How cold by the policy: larger is colder. LRU: idle time in 1/256 s. */
+uint32_t evict__coldness(const struct entry *entry);
+/* The key to evict next among those whose value is where ${tiers} has a bit (1 << enum table_residency); NULL
+ * if the policy allows none. */
+struct entry *evict__choose(unsigned tiers, struct db **db_out);
+
+#endif

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The tier manager's hooks: which values to move down, and the flip of their owners when that is done.
+ *
+ * Victims. A hand sweeps the table in hash order and collects a window of candidates, several times as many
+ * as are wanted; the coldest of them are offered. Residency bits in the slots keep it from touching entries
+ * that are cold already, so it moves fast through a table that is mostly cold. Pages of objects come from a
+ * round robin over objects, in the proportion that object pages have in DRAM. The policy says how cold
+ * something is: LFU by frequency, random at random, all others by idle time. That a policy is "volatile"
+ * restricts deletion only: moving a value loses nothing.
+ *
+ *  EV1 A victim is never PINNED or MOVING, its page never shared (refs 1).
+ *  EV2 finish changes the owner only if it still holds exactly what was offered; a record that takes the
+ * place of a page with the same clean copy inherits that copy (page->lower is cleared first), so it is
+ * discarded once.
+ *
+ * Executor only.
+ */
+#include <stdlib.h>
+
+#include "base/assert.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "keyspace/db_internal.h"
+#include "keyspace/evict.h"
+#include "keyspace/evict_internal.h"
+#include "page/page.h"
+#include "tiering/tier.h"
+#include "types/type.h"
+
+#define WINDOW_MAX     512u  /* candidates ranked in one call */
+#define WINDOW_BUCKETS 1024u /* buckets swept in one call */
+#define WINDOW_FACTOR  5u    /* candidates per victim wanted, at least */
+#define GAIN_BYTES_MIN 16u   /* an inline value that frees less stays */
+#define OBJECT_TRIES   8u
+#define OBJECT_SCAN    64u
+#define CLOCK_IDLE_MAX 0xffffffu
+
+static struct tier_victim window[WINDOW_MAX];
+
+static int colder_first(const void *a, const void *b) {
+    uint32_t rank_a = ((const struct tier_victim *)a)->rank, rank_b = ((const struct tier_victim *)b)->rank;
+    return rank_a < rank_b ? -1 : rank_a > rank_b;
+}
+
+static uint32_t rank_of(uint32_t coldness) {
+    if (evict_config.policy == EVICT_ALLKEYS_RANDOM || evict_config.policy == EVICT_VOLATILE_RANDOM) {
+        return (uint32_t)random_u64();
+    }
+    return UINT32_MAX - coldness;
+}
+
+/* What demoting the inline value of ${entry} frees. */
+static size_t inline_gain(const struct entry *entry) {
+    size_t now = memory_usable(entry);
+    size_t stub = (size_t)(entry_inline(entry) - (const uint8_t *)entry) + (entry->flags & ENTRY_REF ? 0 : 8);
+    stub = memory_good_size(stub);
+    return now > stub ? now - stub : 0;
+}
+
+/* Whether the value of ${entry} can be moved out of ${from} as a whole; then *victim_out says how. */
+static int entry_victim(struct entry *entry, unsigned db, int from, struct tier_victim *victim_out) {
+    if (entry->flags & (ENTRY_PINNED | ENTRY_MOVING)) return 0; /* EV1 */
+    *victim_out = (struct tier_victim){.owner = entry, .db = db};
+    uint64_t ref = entry_ref(entry);
+    if (entry->flags & ENTRY_INLINE) {
+        if (from != PAGE_TAG_DRAM || entry_encoding(entry) == ENCODING_INT || entry->size == 0) return 0;
+        victim_out->inline_value = bytes_of(entry_inline(entry), entry->size);
+        victim_out->clean_ref = ref;
+        return 1;
+    }
+    if (ref == 0 || (int)page_ref_tag(ref) != from) return 0;
+    victim_out->ref = ref;
+    if (from == PAGE_TAG_DRAM) {
+        if (page_ref_dram(ref)->refs != 1) return 0;
+        victim_out->clean_ref = page_ref_dram(ref)->lower;
+    }
+    return 1;
+}
+
+/* --- victims of keys --- */
+
+static uint64_t hands[4]; /* per residency: where the sweep goes on, across databases */
+static unsigned hand_db[4];
+
+static unsigned collect_bucket(struct db *db, uint64_t *slots, enum table_residency from, unsigned count,
+                               unsigned limit) {
+    int tag = from == TABLE_DRAM ? PAGE_TAG_DRAM : PAGE_TAG_PMEM;
+    for (unsigned i = 0; i < TABLE_BUCKET_SLOTS && count < limit; i++) {
+        if (slots[i] == 0 || table_slot_residency(slots[i]) != from) continue;
+        struct entry *entry = table_slot_entry(slots[i]);
+        db__residency_update(db, &slots[i]);
+        if (!entry_victim(entry, db->index, tag, &window[count])) continue;
+        if (window[count].inline_value.size > 0 && inline_gain(entry) < GAIN_BYTES_MIN) continue;
+        window[count].rank = rank_of(evict__coldness(entry));
+        count++;
+    }
+    return count;
+}
+
+static void prefetch_bucket(const uint64_t *slots, enum table_residency from) {
+    for (unsigned i = 0; slots != NULL && i < TABLE_BUCKET_SLOTS; i++) {
+        if (slots[i] != 0 && table_slot_residency(slots[i]) == from)
+            __builtin_prefetch(table_slot_entry(slots[i]));
+    }
+}
+
+/* Sweep on and fill the window with up to ${wanted} candidates, none twice; how many. */
+static unsigned collect_keys(enum table_residency from, unsigned wanted) {
+    unsigned count = 0, buckets = 0, databases_left = db_count() + 1;
+    uint64_t start = hands[from];
+    while (count < wanted && buckets < WINDOW_BUCKETS && databases_left-- > 0) {
+        struct db *db = db_at(hand_db[from] % db_count());
+        uint64_t end = databases_left == 0 ? start : UINT64_MAX; /* back where we began: up to there */
+        uint64_t *ahead = NULL, position = hands[from];
+        if (db->residency[from] > 0 && position < end) position = table_sweep(&db->table, position, &ahead);
+        prefetch_bucket(ahead, from);
+        while (ahead != NULL && count < wanted && buckets++ < WINDOW_BUCKETS && hands[from] < end) {
+            uint64_t *slots = ahead;
+            hands[from] = position;
+            ahead = NULL;
+            if (position != 0) { /* one bucket ahead with the prefetch */
+                position = table_sweep(&db->table, position, &ahead);
+                prefetch_bucket(ahead, from);
+            }
+            count = collect_bucket(db, slots, from, count, wanted);
+        }
+        if (ahead != NULL) break;
+        hands[from] = 0;
+        hand_db[from] = (hand_db[from] + 1) % db_count();
+    }
+    return count;
+}
+
+/* --- victims of objects --- */
+
+static uint32_t page_coldness(const struct type_victim *victim) {
+    uint32_t idle_s = page_clock() - victim->clock;
+    return idle_s > CLOCK_IDLE_MAX ? CLOCK_IDLE_MAX << 8 : idle_s << 8;
+}
+
+static void page_victim(const struct object *object, const struct type_victim *found,
+                        struct tier_victim *victim_out) {
+    *victim_out = (struct tier_victim){
+        .object_id = object->id,
+        .locator = found->locator,
+        .ref = found->ref,
+        .rank = rank_of(page_coldness(found)),
+    };
+    if (page_ref_tag(found->ref) == PAGE_TAG_DRAM) victim_out->clean_ref = page_ref_dram(found->ref)->lower;
+}
+
+/* Up to ${wanted} pages of objects, coldest of several times as many, into ${out}. */
+static unsigned collect_pages(int from, struct tier_victim *out, unsigned wanted) {
+    struct type_victim found[OBJECT_SCAN];
+    unsigned count = 0, room = wanted * 2 < WINDOW_MAX ? wanted * 2 : WINDOW_MAX;
+    size_t tries = object_count() < OBJECT_TRIES ? object_count() : OBJECT_TRIES;
+    for (; tries > 0 && count < room; tries--) {
+        struct object *object = object_next();
+        if (object == NULL || (from == PAGE_TAG_DRAM && object->pages_dram == 0)) continue;
+        unsigned limit = room - count < OBJECT_SCAN ? room - count : OBJECT_SCAN;
+        unsigned got = type_ops((enum type_id)object->type)->victims(object, from, OBJECT_SCAN, found, limit);
+        for (unsigned i = 0; i < got; i++)
+            page_victim(object, &found[i], &window[count++]);
+    }
+    qsort(window, count, sizeof window[0], colder_first);
+    if (count > wanted) count = wanted;
+    memcpy(out, window, count * sizeof window[0]);
+    return count;
+}
+
+/* How many of ${limit} victims should be pages of objects. */
+static unsigned object_quota(int from, unsigned limit) {
+    if (object_count() == 0) return 0;
+    if (from != PAGE_TAG_DRAM) return (limit + 1) / 2;
+    uint64_t overhead = 0;
+    for (unsigned i = 0; i < db_count(); i++)
+        overhead += db_overhead_bytes(db_at(i));
+    uint64_t used = memory_used(), pages = object_dram_bytes();
+    uint64_t total = used > overhead + pages ? used - overhead : pages;
+    if (pages == 0 || total == 0) return 0;
+    uint64_t share = (pages * limit + total - 1) / total;
+    return share > limit ? limit : (unsigned)share;
+}
+
+static unsigned hook_victims(int from, struct tier_victim *victims_out, unsigned limit) {
+    static int keys_scarce[4]; /* last time the sweep found too few */
+    db__settle_cold();
+    unsigned quota = keys_scarce[from] && object_count() > 0 ? limit : object_quota(from, limit);
+    unsigned pages = quota > 0 ? collect_pages(from, victims_out, quota) : 0;
+    unsigned wanted = limit - pages;
+    unsigned factor = evict_config.samples > WINDOW_FACTOR ? evict_config.samples : WINDOW_FACTOR;
+    unsigned candidates = wanted * factor < WINDOW_MAX ? wanted * factor : WINDOW_MAX;
+    unsigned keys = collect_keys(from == PAGE_TAG_DRAM ? TABLE_DRAM : TABLE_PMEM, candidates);
+    keys_scarce[from] = keys < wanted;
+    qsort(window, keys, sizeof window[0], colder_first);
+    if (keys > wanted) keys = wanted;
+    memcpy(victims_out + pages, window, keys * sizeof window[0]);
+    if (quota == 0 && keys < wanted) pages = collect_pages(from, victims_out + keys, wanted - keys);
+    return pages + keys;
+}
+
+/* --- begin and finish --- */
+
+static void hook_begin(const struct tier_victim *victim) {
+    if (victim->owner != NULL) {
+        struct entry *entry = victim->owner;
+        entry->flags |= ENTRY_MOVING;
+    } else if (page_ref_tag(victim->ref) == PAGE_TAG_DRAM) {
+        page_retain(page_ref_dram(victim->ref));
+    }
+}
+
+/* A DRAM page gives way to the record ${ref} with its content. */
+static void drop_page(uint64_t page_ref, uint64_t ref) {
+    struct page *page = page_ref_dram(page_ref);
+    if (page_ref_tag(page_ref) == PAGE_TAG_DRAM && page->lower == ref) page->lower = 0; /* EV2 */
+    page_release(page_ref);
+}
+
+static int finish_inline(struct db *db, uint64_t *slot, struct entry *entry, uint64_t ref) {
+    if (!(entry->flags & ENTRY_INLINE)) return 0;
+    uint64_t clean = entry_ref(entry);
+    entry = entry_relayout(entry, (entry->flags & ENTRY_EXPIRY) != 0, 1, 0, 0);
+    entry_store_ref(entry, ref);
+    if (clean != ref) page_release(clean);
+    table_slot_set_entry(slot, entry);
+    db__residency_update(db, slot);
+    return 1;
+}
+
+static int finish_entry(const struct tier_victim *victim, uint64_t ref) {
+    struct entry *entry = victim->owner;
+    if (!(entry->flags & ENTRY_MOVING)) return 0;
+    entry->flags &= (uint8_t)~ENTRY_MOVING;
+    uint64_t *slot;
+    struct db *db = ref == 0 ? NULL : db__of(entry, victim->db, &slot);
+    if (db == NULL) return 0; /* failed, or flushed meanwhile */
+    if (victim->ref == 0) return finish_inline(db, slot, entry, ref);
+    if ((entry->flags & (ENTRY_REF | ENTRY_INLINE)) != ENTRY_REF || entry_ref(entry) != victim->ref) return 0;
+    entry_store_ref(entry, ref);
+    drop_page(victim->ref, ref);
+    db__residency_update(db, slot);
+    return 1;
+}
+
+static int finish_page(const struct tier_victim *victim, uint64_t ref) {
+    struct object *object = object_find(victim->object_id);
+    if (ref == 0 || object == NULL) return 0;
+    uint64_t *place = type_ops((enum type_id)object->type)->locate(object, victim->locator);
+    if (place == NULL || *place != victim->ref) return 0;
+    *place = ref;
+    if (page_ref_tag(victim->ref) == PAGE_TAG_DRAM) {
+        object_account(object, -(int64_t)page_ref_dram(victim->ref)->bytes, 0, -1);
+    }
+    drop_page(victim->ref, ref);
+    return 1;
+}
+
+static int hook_finish(const struct tier_victim *victim, uint64_t ref) {
+    return victim->owner != NULL ? finish_entry(victim, ref) : finish_page(victim, ref);
+}
+
+/* --- evict, census --- */
+
+/* About what the value of ${entry} takes, wherever it is. */
+static uint64_t value_bytes(const struct entry *entry) {
+    if (entry_type(entry) == TYPE_STRING) return entry->size;
+    const struct type_ops *ops = type_ops(entry_type(entry));
+    uint64_t bytes = ops != NULL && ops->memory != NULL ? ops->memory(entry, 0) : 0;
+    return bytes > entry->size ? bytes : entry->size;
+}
+
+static uint64_t hook_evict(int from) {
+    db__settle_cold();
+    unsigned tiers = 1u << TABLE_OBJECT;
+    tiers |= from == PAGE_TAG_NVME   ? 1u << TABLE_NVME
+             : from == PAGE_TAG_PMEM ? 1u << TABLE_PMEM
+                                     : 1u << TABLE_DRAM;
+    struct db *db;
+    struct entry *entry = evict__choose(tiers, &db);
+    if (entry == NULL) return 0;
+    uint64_t bytes = value_bytes(entry);
+    db__evict(db, entry);
+    return bytes > 0 ? bytes : 1;
+}
+
+static void hook_census(uint64_t keys_out[4], uint64_t pages_out[4]) {
+    static const unsigned tag_of[4] = {PAGE_TAG_DRAM, PAGE_TAG_PMEM, PAGE_TAG_NVME, PAGE_TAG_OBJECT};
+    for (unsigned i = 0; i < 4; i++)
+        keys_out[i] = pages_out[i] = 0;
+    for (unsigned i = 0; i < db_count(); i++) {
+        for (unsigned r = 0; r < 4; r++)
+            keys_out[tag_of[r]] += db_at(i)->residency[r];
+    }
+}
+
+void evict_tier_hooks(struct tier_keyspace_hooks *hooks_out) {
+    *hooks_out = (struct tier_keyspace_hooks){
+        .victims = hook_victims,
+        .begin = hook_begin,
+        .finish = hook_finish,
+        .evict = hook_evict,
+        .census = hook_census,
+    };
+}
+
+unsigned evict_victims_of(struct entry *entry, unsigned db, int from, uint64_t *cursor_inout,
+                          struct tier_victim *victims_out, unsigned limit) {
+    if ((entry->flags & ENTRY_INLINE) || page_ref_tag(entry_ref(entry)) != PAGE_TAG_OBJECT) {
+        *cursor_inout = 0;
+        return limit > 0 && entry_victim(entry, db, from, victims_out);
+    }
+    struct object *object = page_ref_object(entry_ref(entry));
+    struct type_victim found[OBJECT_SCAN];
+    unsigned count = 0;
+    while (count < limit && *cursor_inout < object->pages) { /* the object's own sweep, once around */
+        unsigned most = limit - count < OBJECT_SCAN ? limit - count : OBJECT_SCAN;
+        uint64_t left = object->pages - *cursor_inout;
+        if (most > left) most = (unsigned)left;
+        unsigned got = type_ops((enum type_id)object->type)->victims(object, from, most, found, most);
+        for (unsigned i = 0; i < got; i++)
+            page_victim(object, &found[i], &victims_out[count++]);
+        *cursor_inout += most;
+    }
+    if (*cursor_inout >= object->pages) *cursor_inout = 0;
+    return count;
+}

@@ -6,7 +6,8 @@
 /* --- values and pages (bytes) --- */
 #define STRING_INLINE_MAX_BYTES    4096u  /* longer strings are a blob page */
 #define STRING_BLOB_MAX_BYTES      65536u /* longer strings are a sequence of pages */
-#define STRING_SEQUENCE_PAGE_BYTES 16384u /* page of a sequence */
+#define STRING_SEQUENCE_PAGE_BYTES 16320u /* page of a sequence: with any header below 16 KiB, a size class  \
+                                           */
 #define COLLECTION_PAGE_BYTES_MAX                                                                            \
     4096u /* a packed page above this is split (one oversized entry may exceed it) */
 #define PAGE_BYTES_MAX          (1u << 30)   /* largest page payload (one huge hash field) */
@@ -23,7 +24,6 @@
 #define TIER_EXPIRE_TURN_US_MAX 1000 /* expiry work per loop turn */
 
 _Static_assert(STRING_INLINE_MAX_BYTES <= STRING_BLOB_MAX_BYTES, "string shapes are ordered");
-_Static_assert(STRING_BLOB_MAX_BYTES % STRING_SEQUENCE_PAGE_BYTES == 0,
-               "a blob is whole pages of a sequence");
+_Static_assert(STRING_SEQUENCE_PAGE_BYTES < STRING_BLOB_MAX_BYTES, "a sequence has several pages");
 
 #endif

@@ -56,15 +56,23 @@ static struct entry *entry_allocate(size_t key_bytes, int with_expiry, int with_
     return entry;
 }
 
-struct entry *entry_create(struct bytes key, enum type_id type, enum encoding encoding, int with_ref,
-                           int with_inline, uint32_t inline_bytes) {
-    struct entry *entry = entry_allocate(key.size, 0, with_ref, with_inline, inline_bytes);
+struct entry *entry_create_parts(struct bytes key, enum type_id type, enum encoding encoding, unsigned parts,
+                                 uint32_t inline_bytes) {
+    struct entry *entry = entry_allocate(key.size, (parts & ENTRY_EXPIRY) != 0, (parts & ENTRY_REF) != 0,
+                                         (parts & ENTRY_INLINE) != 0, inline_bytes);
     entry->type_encoding = (uint8_t)((unsigned)type | (unsigned)encoding << 4);
     entry->clock = 0;
     entry->size = 0;
-    if (with_ref) bytes_store64(entry->tail, 0);
+    if (parts & ENTRY_EXPIRY) entry_store_expiry(entry, -1);
+    if (parts & ENTRY_REF) entry_store_ref(entry, 0);
     entry_store_key(entry, key);
     return entry;
+}
+
+struct entry *entry_create(struct bytes key, enum type_id type, enum encoding encoding, int with_ref,
+                           int with_inline, uint32_t inline_bytes) {
+    unsigned parts = (with_ref ? ENTRY_REF : 0u) | (with_inline ? ENTRY_INLINE : 0u);
+    return entry_create_parts(key, type, encoding, parts, inline_bytes);
 }
 
 void entry_free(struct entry *entry) {
@@ -102,6 +110,11 @@ uint8_t *entry_inline(const struct entry *entry) {
 uint32_t entry_inline_bytes(const struct entry *entry) {
     if (!(entry->flags & ENTRY_INLINE)) return 0;
     return entry_encoding(entry) == ENCODING_INT ? ENTRY_INT_BYTES : entry->size;
+}
+
+int entry_fits(const struct entry *entry, uint32_t inline_bytes) {
+    size_t offset = (size_t)(entry_inline(entry) - (const uint8_t *)entry);
+    return memory_good_size(offset + inline_bytes) == memory_usable(entry);
 }
 
 uint32_t entry_inline_capacity(const struct entry *entry) {

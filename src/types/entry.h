@@ -82,6 +82,9 @@ const char *type_name(enum type_id type);
  * ${with_ref}. size = 0, clock = 0, no expiry. Never NULL for keys and inline sizes within limits.h. */
 struct entry *entry_create(struct bytes key, enum type_id type, enum encoding encoding, int with_ref,
                            int with_inline, uint32_t inline_bytes);
+/* The same with the parts as flags: ENTRY_EXPIRY (-1 until stored), ENTRY_REF, ENTRY_INLINE. */
+struct entry *entry_create_parts(struct bytes key, enum type_id type, enum encoding encoding, unsigned parts,
+                                 uint32_t inline_bytes);
 /* Free the allocation only (not what ref refers to). */
 void entry_free(struct entry *entry);
 /* Bytes taken from the allocator by the entry itself. */
@@ -101,6 +104,8 @@ void entry_store_ref(struct entry *entry, uint64_t ref);
 uint8_t *entry_inline(const struct entry *entry);
 /* Inline bytes in use (8 for INT, else size), 0 without ENTRY_INLINE. */
 uint32_t entry_inline_bytes(const struct entry *entry);
+/* Whether ${inline_bytes} take exactly the allocation there is: then a relayout would change nothing. */
+int entry_fits(const struct entry *entry, uint32_t inline_bytes);
 /* Inline bytes that fit without a new allocation. */
 uint32_t entry_inline_capacity(const struct entry *entry);
 

@@ -190,13 +190,16 @@ static int sequence_prepare(struct string_sequence *sequence, uint64_t from, uin
 
 int string_sequence_write(struct string_sequence *sequence, uint64_t offset, struct bytes data) {
     uint64_t end = offset + data.size;
+    uint32_t count = sequence->count;
     if (data.size == 0) return 0;
     uint64_t first = offset / SEQUENCE_PAGE, last = (end - 1) / SEQUENCE_PAGE;
     int error = string_sequence_touch(sequence, offset, data.size);
     if (error == 0) error = sequence_reserve(sequence, last + 1);
     if (error == 0) error = sequence_prepare(sequence, offset, end, first, last);
-    if (error != 0) return error;
-
+    if (error != 0) {
+        if (sequence->count > count) sequence->count = count; /* the holes just added */
+        return error;
+    }
     for (uint64_t place = first; place <= last; place++) {
         struct page *page = page_ref_dram(sequence->pages[place]);
         uint64_t from = place == first ? offset - place * SEQUENCE_PAGE : 0;

@@ -132,7 +132,12 @@ void tier_count_parked(int64_t change_readers, int64_t change_writers);
 /* The entry ${owner} marked ENTRY_MOVING is changed, moved in memory or freed: its demotion in flight is
  * void. Clears nothing in the entry. */
 void tier_forget(void *owner);
-/* All data is dropped (FLUSHALL): every lower record and read is void; demotions in flight are void. */
+/* Like tier_forget for every victim of database ${db} (tier_victim.db): it is flushed or its entries are
+ * handed away in bulk. */
+void tier_forget_db(uint32_t db);
+/* All data is dropped (FLUSHALL): demotions and reads in flight are void. References are still released one
+ * by one by their owners (the reaper); once nothing is live any more the backends forget their dead space at
+ * once. */
 void tier_clear(void);
 
 /* --- by command --- */

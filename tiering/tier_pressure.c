@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Pressure: how much memory there is, which zone that is, how much to demote for it, and whether writers may
+ * run.
+ *
+ *   0 ........ target ........ high ........ limit ........ maxmemory
+ *     FREE      BACKGROUND      DELAY         LIMIT
+ *
+ * used is what Firn counts (memory_used) plus what backends hold beyond it. The promise is about the process:
+ * resident anonymous memory stays within maxmemory + 10%. The difference (binary, stacks, allocator's
+ * fragmentation and caches) is taken from the limit:
+ *
+ *   limit = maxmemory * 1.05 - base - penalty, between maxmemory / 2 and maxmemory; target 90%, high 95% of
+ * it
+ *
+ * base is the difference measured when the tiers started, penalty a controller: while resident memory is
+ * above maxmemory * 1.05 it grows by a quarter of the excess every 100 ms (and the allocator is asked for its
+ * free memory), below 1.03 it shrinks slowly. It is not simply the present difference, because demoting
+ * raises that (freed memory lingers, holes are filled by later values): subtracting it would drive the limit
+ * down in a spiral. That is also why there is a floor.
+ *
+ * Z1 Victims are demoted while used, less what moves in flight will free, is above target. A turn spends 60
+ * us at target, TIER_TURN_US_MAX from high on. Z2 DELAY: every command admitted owes up to 10 ms, in
+ * proportion to the overshoot; one is delayed when the debt reaches a millisecond (timers know no less), so
+ * that a single pipeline pays the same per command as a thousand clients do. Z3 LIMIT: writers are parked,
+ * never refused, unless the lowest tier is full or its writes have failed for a second, or nothing is left to
+ *    demote. Whatever ends that calls room().
+ * Z4 Reads are never held up, and promotions stop at LIMIT: they would have to be demoted at once.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "tiering/tier_internal.h"
+
+#define TARGET_PERMILLE   900u
+#define HIGH_PERMILLE     950u
+#define RESIDENT_HIGH     105u /* percent of maxmemory: above, the limit shrinks */
+#define RESIDENT_LOW      103u /* below, it grows back */
+#define DELAY_US_MAX      10000
+#define DELAY_DEBT_US     1000
+#define TURN_US_MIN       60
+#define TRUTH_EVERY_US    20000 /* under pressure; else with the cron */
+#define PURGE_EVERY_US    500000
+#define STARVED_PAUSE_US  2000    /* no victims were found: do not search again before */
+#define STARVED_REFUSE_US 1000000 /* at the limit with nothing to demote for so long: writers are refused */
+#define ADMIT_SLACK_BYTES 65536u  /* a command is taken to need no more when admission skips looking */
+#define ADMIT_SKIP_MAX    64u
+
+static struct {
+    uint64_t memory_max, base, penalty;
+    uint64_t limit, high, target;
+    uint64_t used, backend_memory;
+    enum tier_zone zone;
+    unsigned admit_skip; /* commands that may run before use is looked at again */
+    int64_t debt_us;
+    int told_to_wait; /* somebody was parked or refused since the last room() */
+    void (*room)(void *ctx);
+    void *room_ctx;
+    int64_t truth_us, purged_us, starved_until_us, starving_since_us;
+    uint64_t delayed, parked, refused;
+    int64_t parked_readers, parked_writers;
+} pressure;
+
+/* --- limits --- */
+
+static void set_limits(void) {
+    uint64_t most = pressure.memory_max, least = most / 2;
+    uint64_t takes = pressure.base + pressure.penalty, room = most / 100 * RESIDENT_HIGH;
+    pressure.limit = room > takes + least ? room - takes : least;
+    if (pressure.limit > most) pressure.limit = most;
+    pressure.high = pressure.limit / 1000 * HIGH_PERMILLE;
+    pressure.target = pressure.limit / 1000 * TARGET_PERMILLE;
+}
+
+uint64_t tier_pressure_memory_max(void) {
+    return pressure.memory_max;
+}
+
+uint64_t tier_pressure_share(unsigned divisor, uint64_t least, uint64_t most) {
+    if (pressure.memory_max == 0) return most;
+    uint64_t share = pressure.memory_max / divisor;
+    return share < least ? least : share > most ? most : share;
+}
+
+void tier_pressure_start(uint64_t memory_max) {
+    void (*room)(void *ctx) = pressure.room;
+    void *room_ctx = pressure.room_ctx;
+    memset(&pressure, 0, sizeof pressure);
+    pressure.room = room;
+    pressure.room_ctx = room_ctx;
+    uint64_t resident = memory_resident_anonymous(), used = memory_used();
+    pressure.base = resident > used ? resident - used : 0;
+    pressure.memory_max = memory_max;
+    set_limits();
+}
+
+void tier_pressure_stop(void) {
+    pressure.memory_max = 0;
+    pressure.backend_memory = 0;
+    pressure.zone = TIER_ZONE_FREE;
+}
+
+void tier_set_memory_max(uint64_t bytes) {
+    pressure.memory_max = bytes;
+    pressure.penalty = 0;
+    set_limits();
+    if (tier_manager.enabled) {
+        tier_pressure_update();
+        tier_pressure_room();
+    }
+}
+
+/* --- truth --- */
+
+uint64_t tier_memory_used(void) {
+    return memory_used() + pressure.backend_memory;
+}
+
+void tier_pressure_refresh_backends(void) {
+    pressure.backend_memory = 0;
+    for (int tag = PAGE_TAG_PMEM; tag <= PAGE_TAG_NVME; tag++) {
+        struct tier_device *device = tier_device((enum page_tag)tag);
+        if (device == NULL) continue;
+        device->ops->stats(device->backend, &device->now);
+        device->occupied_since = 0;
+        pressure.backend_memory += device->now.memory_bytes;
+    }
+}
+
+/* Compare with what the kernel says and adapt the limit. */
+static void check_resident(int64_t now) {
+    int64_t elapsed = now - pressure.truth_us;
+    pressure.truth_us = now;
+    tier_pressure_refresh_backends();
+    if (pressure.memory_max == 0) return;
+    if (elapsed > 100000) elapsed = 100000;
+    uint64_t resident = memory_resident_anonymous();
+    uint64_t above = pressure.memory_max / 100 * RESIDENT_HIGH,
+             below = pressure.memory_max / 100 * RESIDENT_LOW;
+    if (resident > above) {
+        if (now - pressure.purged_us > PURGE_EVERY_US) {
+            memory_purge();
+            pressure.purged_us = now;
+            resident = memory_resident_anonymous();
+        }
+        if (resident > above) pressure.penalty += (resident - above) / 4 * (uint64_t)elapsed / 100000;
+        if (pressure.penalty > pressure.memory_max / 2) pressure.penalty = pressure.memory_max / 2;
+    } else if (resident < below && pressure.penalty > 0) {
+        uint64_t back = ((below - resident) / 64 + pressure.memory_max / 4096) * (uint64_t)elapsed / 100000;
+        pressure.penalty -= back < pressure.penalty ? back : pressure.penalty;
+    }
+    set_limits();
+}
+
+void tier_pressure_update(void) {
+    pressure.used = tier_memory_used();
+    enum tier_zone zone = TIER_ZONE_FREE;
+    if (pressure.memory_max > 0) {
+        if (pressure.used >= pressure.limit)
+            zone = TIER_ZONE_LIMIT;
+        else if (pressure.used >= pressure.high)
+            zone = TIER_ZONE_DELAY;
+        else if (pressure.used >= pressure.target)
+            zone = TIER_ZONE_BACKGROUND;
+    }
+    pressure.zone = zone;
+    if (zone == TIER_ZONE_FREE) pressure.starving_since_us = 0;
+    uint64_t skip = pressure.high > pressure.used ? (pressure.high - pressure.used) / ADMIT_SLACK_BYTES : 0;
+    pressure.admit_skip = (unsigned)(skip < ADMIT_SKIP_MAX ? skip : ADMIT_SKIP_MAX);
+}
+
+enum tier_zone tier_zone(void) {
+    return pressure.zone;
+}
+
+const char *tier_zone_name(enum tier_zone zone) {
+    static const char *const names[] = {"free", "background", "delay", "limit"};
+    return names[zone];
+}
+
+/* --- demotion --- */
+
+/* Share of TIER_TURN_US_MAX for the present overshoot (Z1). */
+static int64_t turn_us(void) {
+    if (pressure.used >= pressure.high || pressure.high <= pressure.target) return TIER_TURN_US_MAX;
+    uint64_t over = pressure.used > pressure.target ? pressure.used - pressure.target : 0;
+    return TURN_US_MIN +
+           (int64_t)(over * (TIER_TURN_US_MAX - TURN_US_MIN) / (pressure.high - pressure.target));
+}
+
+static int wants_pmem_demotion(void) {
+    const struct tier_device *pmem = tier_device(PAGE_TAG_PMEM);
+    if (pmem == NULL || !tier_has(PAGE_TAG_NVME)) return 0;
+    return tier_write_occupied(pmem) > pmem->now.bytes_max / 100 * TIER_PMEM_TARGET_PERCENT;
+}
+
+/* Bytes to get out of DRAM, beyond those on their way. */
+static uint64_t excess(void) {
+    uint64_t leaving = tier_write_freeing_bytes();
+    uint64_t stays = pressure.used > leaving ? pressure.used - leaving : 0;
+    return pressure.memory_max > 0 && stays > pressure.target ? stays - pressure.target : 0;
+}
+
+static int demote_dram(int64_t now) {
+    uint64_t bytes = excess();
+    if (bytes == 0) {
+        pressure.starving_since_us = 0;
+        return 0;
+    }
+    if (now < pressure.starved_until_us)
+        return pressure.zone >= TIER_ZONE_DELAY && pressure.starving_since_us != 0 &&
+               now - pressure.starving_since_us < STARVED_REFUSE_US;
+    uint64_t moved = tier_write_demote(PAGE_TAG_DRAM, bytes, now + turn_us());
+    if (moved == 0 && tier_manager.moves_in_flight == 0) {
+        pressure.starved_until_us = now + STARVED_PAUSE_US;
+        if (pressure.starving_since_us == 0) pressure.starving_since_us = now;
+        return pressure.zone >= TIER_ZONE_DELAY && now - pressure.starving_since_us < STARVED_REFUSE_US;
+    }
+    if (moved > 0) pressure.starving_since_us = 0;
+    return moved > 0 && tier_write_has_room();
+}
+
+static int demote_pmem(int64_t now) {
+    const struct tier_device *pmem = &tier_manager.pmem;
+    uint64_t target = pmem->now.bytes_max / 100 * TIER_PMEM_TARGET_PERCENT;
+    uint64_t over = tier_write_occupied(pmem) - target, least = TIER_BATCH_OPERATIONS_MAX * 4096u;
+    /* What is in flight is not subtracted from the device's numbers: ask for little at a time. */
+    if (tier_write_inflight_bytes() > tier_pressure_share(32, 128u << 10, TIER_WRITE_INFLIGHT_BYTES / 2))
+        return 0;
+    uint64_t moved =
+        tier_write_demote(PAGE_TAG_PMEM, over < least ? over : least, now + TIER_TURN_US_MAX / 4);
+    return moved > 0 && moved < over && tier_write_has_room();
+}
+
+int tier_pressure_turn(void) {
+    int pmem = wants_pmem_demotion();
+    if (pressure.zone == TIER_ZONE_FREE && !pmem && !pressure.told_to_wait) return 0;
+    int64_t now = clock_monotonic_us();
+    if (now - pressure.truth_us >= TRUTH_EVERY_US) {
+        check_resident(now);
+        tier_pressure_update();
+    }
+    int again = demote_dram(now);
+    if (pmem) again |= demote_pmem(now);
+    tier_pressure_update();
+    tier_pressure_room();
+    return again;
+}
+
+void tier_pressure_cron(void) {
+    check_resident(clock_monotonic_us());
+    tier_pressure_update();
+    tier_pressure_turn();
+}
+
+/* --- writers --- */
+
+/* Why waiting would not help, or NULL. */
+static const char *refusal(void) {
+    const struct tier_device *lowest = tier_lowest();
+    int64_t now = clock_monotonic_us();
+    if (lowest->failing_since_us != 0 && now - lowest->failing_since_us > TIER_BROKEN_US) {
+        return lowest->full_since_us != 0 ? lowest->write_full : lowest->write_broken;
+    }
+    /* With the policy evict, full is a matter of the next turn unless there is nothing that may be evicted:
+     * then also starving. */
+    if (lowest->full_since_us != 0 && tier_manager.full_policy == TIER_FULL_ERROR) return lowest->write_full;
+    if (pressure.starving_since_us != 0 && now - pressure.starving_since_us > STARVED_REFUSE_US) {
+        if (lowest->full_since_us != 0) return lowest->write_full;
+        return "OOM command not allowed when used memory > 'maxmemory': keys and buffers alone fill it and "
+               "no value is left to move "
+               "to the tiers. Raise maxmemory";
+    }
+    return NULL;
+}
+
+enum tier_admission tier_admit(int64_t *delay_us_out, const char **message_out) {
+    *delay_us_out = 0;
+    *message_out = NULL;
+    if (!tier_manager.enabled || pressure.memory_max == 0) return TIER_ADMIT;
+    if (pressure.admit_skip > 0) {
+        pressure.admit_skip--;
+        return TIER_ADMIT;
+    }
+    tier_pressure_update();
+    if (pressure.zone < TIER_ZONE_DELAY) return TIER_ADMIT;
+    if (pressure.zone == TIER_ZONE_LIMIT) {
+        pressure.told_to_wait = 1;
+        *message_out = refusal();
+        if (*message_out != NULL)
+            pressure.refused++;
+        else
+            pressure.parked++;
+        return *message_out != NULL ? TIER_REFUSE : TIER_PARK;
+    }
+    pressure.debt_us +=
+        (int64_t)((pressure.used - pressure.high) * DELAY_US_MAX / (pressure.limit - pressure.high + 1));
+    if (pressure.debt_us < DELAY_DEBT_US) return TIER_ADMIT;
+    *delay_us_out = pressure.debt_us < DELAY_US_MAX ? pressure.debt_us : DELAY_US_MAX;
+    pressure.debt_us = 0;
+    pressure.delayed++;
+    return TIER_DELAY;
+}
+
+void tier_on_room(void (*room)(void *ctx), void *ctx) {
+    pressure.room = room;
+    pressure.room_ctx = ctx;
+}
+
+void tier_pressure_room(void) {
+    if (!pressure.told_to_wait || pressure.room == NULL) return;
+    /* A little below the limit, so that those let in do not find it reached again by the first of them. */
+    uint64_t below = pressure.limit - (pressure.limit - pressure.high) / 8;
+    if (pressure.memory_max > 0 && pressure.used >= below && refusal() == NULL) return;
+    pressure.told_to_wait = 0;
+    pressure.room(pressure.room_ctx);
+}
+
+void tier_count_parked(int64_t change_readers, int64_t change_writers) {
+    pressure.parked_readers += change_readers;
+    pressure.parked_writers += change_writers;
+}
+
+int tier_pressure_wants_promotion(uint64_t ref, size_t bytes, unsigned seen) {
+    (void)ref;
+    if (pressure.zone == TIER_ZONE_LIMIT || seen == 0) return 0;
+    /* Under DELAY what comes up pushes something else down at once: only for what is read again and again. */
+    if (pressure.zone == TIER_ZONE_DELAY && seen < 3) return 0;
+    return pressure.memory_max == 0 || bytes < pressure.memory_max / 64;
+}
+
+void tier_pressure_totals(struct tier_totals *totals_out) {
+    totals_out->parked_readers = (uint64_t)(pressure.parked_readers > 0 ? pressure.parked_readers : 0);
+    totals_out->parked_writers = (uint64_t)(pressure.parked_writers > 0 ? pressure.parked_writers : 0);
+    totals_out->delayed_writers_total = pressure.delayed;
+    totals_out->parked_writers_total = pressure.parked;
+    totals_out->refused_writers_total = pressure.refused;
+    totals_out->memory_used = tier_memory_used();
+    totals_out->memory_target = pressure.memory_max > 0 ? pressure.target : 0;
+    totals_out->memory_high = pressure.memory_max > 0 ? pressure.high : 0;
+    totals_out->memory_max = pressure.memory_max > 0 ? pressure.limit : 0;
+    totals_out->backend_memory = pressure.backend_memory;
+    totals_out->zone = pressure.zone;
+}
+
+void tier_pressure_stats_reset(void) {
+    pressure.delayed = pressure.parked = pressure.refused = 0;
+}

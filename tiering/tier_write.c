@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Moves: demotions in flight, from a victim to a finished record whose reference replaces the content at its
+ * owner.
+ *
+ * W1 The bytes of a PUT cannot change while it is in flight: a DRAM page is held by a reference (kind PAGE:
+ * taken by the keyspace's begin; kind ENTRY: by us), inline values and PMEM payloads are copied into the
+ * move's buffer. W2 A move with an owner is found by it (by_owner), one from PMEM by its source record
+ * (by_source), so that tier_forget, and the discard of the source, make it void: its completion then touches
+ * neither owner nor source and discards the new record (T1). W3 An address is discarded by the manager only
+ * after its PUT completed. W4 Bytes in flight are at most a share of the memory limit, except that one move
+ * is always possible. W5 Moves are pooled with their buffers; the pool's buffers are bounded too.
+ */
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "tiering/tier_internal.h"
+
+#define VICTIMS_AT_ONCE  TIER_BATCH_OPERATIONS_MAX
+#define POOL_MOVES_MAX   512u
+#define POOL_BUFFER_MAX  8192u /* a bigger buffer is freed with its move */
+#define CLOCK_EVERY      16u   /* victims between looks at the clock */
+#define EVICT_ROUNDS_MAX 16u
+
+struct tier_move {
+    struct tier_operation operation;
+    struct tier_victim victim;
+    struct tier_device *to;
+    enum tier_residency state;
+    struct tier_map_node by_owner, by_source;
+    uint8_t has_owner, has_source, is_void;
+    struct page *page; /* held while in flight, or NULL */
+    uint8_t *buffer;   /* copied payload */
+    size_t capacity;
+    uint64_t freeing; /* DRAM that comes free when it completes */
+    int *result;
+    struct tier_move *previous, *next; /* all in flight; or the pool */
+};
+
+struct batch {
+    struct tier_operation *operations[TIER_BATCH_OPERATIONS_MAX];
+    unsigned count;
+};
+
+static struct {
+    struct tier_map by_owner, by_source;
+    struct tier_move *in_flight, *pool;
+    unsigned pooled;
+    uint64_t bytes, freeing;
+    struct batch pmem, nvme; /* begun, not yet submitted */
+} writes;
+
+/* --- the pool --- */
+
+static struct tier_move *move_create(void) {
+    struct tier_move *move = writes.pool;
+    uint8_t *kept = NULL;
+    size_t capacity = 0;
+    if (move != NULL) {
+        writes.pool = move->next;
+        writes.pooled--;
+        kept = move->buffer;
+        capacity = move->capacity;
+    } else {
+        move = memory_alloc(sizeof *move);
+    }
+    memset(move, 0, sizeof *move);
+    move->buffer = kept;
+    move->capacity = capacity;
+    return move;
+}
+
+static void move_destroy(struct tier_move *move) {
+    if (move->capacity > POOL_BUFFER_MAX ||
+        writes.pooled >= tier_pressure_share(256u << 10, 16, POOL_MOVES_MAX)) {
+        memory_free(move->buffer);
+        move->buffer = NULL;
+        move->capacity = 0;
+    }
+    if (writes.pooled >= POOL_MOVES_MAX) {
+        memory_free(move);
+        return;
+    }
+    move->next = writes.pool;
+    writes.pool = move;
+    writes.pooled++;
+}
+
+/* Copy ${payload} into the move's buffer. */
+static int move_copy(struct tier_move *move, struct bytes payload) {
+    if (move->capacity < payload.size) {
+        size_t capacity = memory_good_size(payload.size);
+        uint8_t *bigger = memory_try_alloc(capacity);
+        if (bigger == NULL) return FIRN_ENOMEM;
+        memory_free(move->buffer);
+        move->buffer = bigger;
+        move->capacity = capacity;
+    }
+    memcpy(move->buffer, payload.data, payload.size);
+    return 0;
+}
+
+/* --- life cycle --- */
+
+void tier_write_start(void) {
+    memset(&writes, 0, sizeof writes);
+}
+
+void tier_write_stop(void) {
+    FIRN_ASSERT(tier_manager.moves_in_flight == 0 && writes.in_flight == NULL);
+    while (writes.pool != NULL) {
+        struct tier_move *move = writes.pool;
+        writes.pool = move->next;
+        memory_free(move->buffer);
+        memory_free(move);
+    }
+    tier_map_fini(&writes.by_owner);
+    tier_map_fini(&writes.by_source);
+    memset(&writes, 0, sizeof writes);
+}
+
+/* --- where to --- */
+
+uint64_t tier_write_occupied(const struct tier_device *device) {
+    return device->now.bytes_occupied + device->occupied_since;
+}
+
+static int device_takes(const struct tier_device *device, int64_t now_us) {
+    return device->backend != NULL && now_us >= device->full_until_us && now_us >= device->retry_at_us;
+}
+
+struct tier_device *tier_write_target(uint32_t bytes) {
+    struct tier_device *pmem = &tier_manager.pmem, *nvme = &tier_manager.nvme;
+    int64_t now = pmem->full_until_us | pmem->retry_at_us | nvme->full_until_us | nvme->retry_at_us
+                      ? clock_monotonic_us()
+                      : 0;
+    int nvme_takes = device_takes(nvme, now);
+    if (device_takes(pmem, now)) {
+        uint64_t most = pmem->now.bytes_max / 100 * TIER_PMEM_FULL_PERCENT;
+        if (!nvme_takes || tier_write_occupied(pmem) + bytes <= most) return pmem;
+    }
+    return nvme_takes ? nvme : NULL;
+}
+
+static int reserve(struct tier_device *device, uint32_t bytes, uint64_t *address_out) {
+    int error = device->ops->reserve(device->backend, bytes, address_out);
+    if (error == 0) {
+        device->occupied_since += bytes;
+        device->full_since_us = device->full_until_us = 0;
+    } else if (error == FIRN_ENOSPACE) {
+        int64_t now = clock_monotonic_us();
+        if (device->full_since_us == 0) {
+            device->full_since_us = now;
+            if (device == tier_lowest()) log_warning("Tier %s is full", device->name);
+        }
+        device->full_until_us = now + TIER_FULL_US;
+    }
+    return error;
+}
+
+int tier_write_has_room(void) {
+    uint64_t most = tier_pressure_share(16, 256u << 10, TIER_WRITE_INFLIGHT_BYTES);
+    return tier_manager.moves_in_flight < TIER_MOVES_MAX &&
+           (writes.bytes < most || tier_manager.moves_in_flight == 0);
+}
+
+uint64_t tier_write_freeing_bytes(void) {
+    return writes.freeing;
+}
+
+uint64_t tier_write_inflight_bytes(void) {
+    return writes.bytes;
+}
+
+/* --- begin --- */
+
+static void link_move(struct tier_move *move) {
+    move->previous = NULL;
+    move->next = writes.in_flight;
+    if (writes.in_flight != NULL) writes.in_flight->previous = move;
+    writes.in_flight = move;
+    if (move->victim.owner != NULL) {
+        tier_map_insert(&writes.by_owner, (uint64_t)(uintptr_t)move->victim.owner, &move->by_owner);
+        move->has_owner = 1;
+    }
+    if (page_ref_tag(move->victim.ref) == PAGE_TAG_PMEM) {
+        tier_map_insert(&writes.by_source, move->victim.ref, &move->by_source);
+        move->has_source = 1;
+    }
+    tier_manager.moves_in_flight++;
+    writes.bytes += move->operation.bytes;
+    writes.freeing += move->freeing;
+}
+
+/* Nobody finds the move any more. */
+static void unmap_move(struct tier_move *move) {
+    if (move->has_owner) tier_map_remove(&writes.by_owner, &move->by_owner);
+    if (move->has_source) tier_map_remove(&writes.by_source, &move->by_source);
+    move->has_owner = move->has_source = 0;
+}
+
+static void unlink_move(struct tier_move *move) {
+    unmap_move(move);
+    if (move->previous != NULL)
+        move->previous->next = move->next;
+    else
+        writes.in_flight = move->next;
+    if (move->next != NULL) move->next->previous = move->previous;
+    FIRN_ASSERT(tier_manager.moves_in_flight > 0);
+    tier_manager.moves_in_flight--;
+    writes.bytes -= move->operation.bytes;
+    writes.freeing -= move->freeing;
+}
+
+static void make_void(struct tier_move *move) {
+    unmap_move(move);
+    move->is_void = 1;
+}
+
+static int is_moving(const struct tier_victim *victim) {
+    if (victim->owner != NULL && tier_map_find(&writes.by_owner, (uint64_t)(uintptr_t)victim->owner) != NULL)
+        return 1;
+    return page_ref_tag(victim->ref) == PAGE_TAG_PMEM &&
+           tier_map_find(&writes.by_source, victim->ref) != NULL;
+}
+
+/* begin, and hold a DRAM page (W1). */
+static struct page *begin(const struct tier_victim *victim) {
+    struct page *page = page_ref_tag(victim->ref) == PAGE_TAG_DRAM ? page_ref_dram(victim->ref) : NULL;
+    uint32_t refs = page != NULL ? page->refs : 0;
+    if (page != NULL && victim->owner != NULL) page_retain(page);
+    tier_manager.hooks.begin(victim);
+    FIRN_ASSERT(page == NULL || page->refs == refs + 1);
+    return page;
+}
+
+/* The lower copy of a value in DRAM is still valid: no write. */
+static void drop_clean(const struct tier_victim *victim, uint64_t clean_ref) {
+    struct tier_device *device = tier_device(page_ref_tag(clean_ref));
+    FIRN_ASSERT(device != NULL);
+    enum tier_residency state = TIER_CLEAN;
+    struct page *page = begin(victim);
+    if (page != NULL) page->lower = 0; /* the record's owner is now the slot, not the page */
+    int flipped = tier_manager.hooks.finish(victim, clean_ref);
+    if (page != NULL) {
+        if (!flipped) page->lower = clean_ref;
+        page_release(victim->ref);
+    }
+    if (!flipped) return;
+    tier_transition(&state, TIER_LOWER);
+    device->counters.clean_drops++;
+}
+
+static int victim_payload(const struct tier_victim *victim, struct bytes *payload_out) {
+    *payload_out = victim->inline_value;
+    if (victim->ref == 0) return 0;
+    FIRN_ASSERT(page_ref_tag(victim->ref) == PAGE_TAG_DRAM || page_ref_tag(victim->ref) == PAGE_TAG_PMEM);
+    return page_peek(victim->ref, payload_out, NULL);
+}
+
+static int write_victim(const struct tier_victim *victim, struct tier_device *to, int *result) {
+    struct bytes payload;
+    int error = victim_payload(victim, &payload);
+    if (error != 0) return error;
+    uint64_t address;
+    error = reserve(to, (uint32_t)payload.size, &address);
+    if (error != 0) return error;
+    struct tier_move *move = move_create();
+    int from_page = victim->ref != 0 && page_ref_tag(victim->ref) == PAGE_TAG_DRAM;
+    if (!from_page && move_copy(move, payload) != 0) {
+        to->ops->discard(to->backend, address);
+        move_destroy(move);
+        return FIRN_ENOMEM;
+    }
+    move->victim = *victim;
+    move->victim.inline_value = bytes_of(NULL, 0); /* borrowed for this call only */
+    move->to = to;
+    move->state = page_ref_tag(victim->ref) == PAGE_TAG_PMEM ? TIER_LOWER : TIER_RESIDENT;
+    move->page = victim->ref != 0 ? begin(victim) : (tier_manager.hooks.begin(victim), NULL);
+    move->freeing = from_page ? page_memory(move->page) : victim->ref == 0 ? 2 * payload.size : payload.size;
+    move->result = result;
+    if (result != NULL) *result = TIER_WRITE_PENDING;
+    move->operation = (struct tier_operation){.kind = TIER_PUT,
+                                              .address = address,
+                                              .data = from_page ? payload.data : move->buffer,
+                                              .bytes = (uint32_t)payload.size,
+                                              .ctx = move};
+    tier_transition(&move->state, TIER_MOVING);
+    link_move(move);
+    struct batch *batch = to->tag == PAGE_TAG_PMEM ? &writes.pmem : &writes.nvme;
+    batch->operations[batch->count++] = &move->operation;
+    if (batch->count == TIER_BATCH_OPERATIONS_MAX) tier_write_flush();
+    return 0;
+}
+
+int tier_write_move(const struct tier_victim *victim, struct tier_device *to, int *result_inout) {
+    FIRN_ASSERT(page_ref_tag(victim->ref) != PAGE_TAG_OBJECT && page_ref_tag(victim->ref) != PAGE_TAG_NVME);
+    if (is_moving(victim)) return FIRN_EBUSY;
+    uint64_t clean_ref = victim->clean_ref;
+    if (victim->ref != 0 && page_ref_tag(victim->ref) == PAGE_TAG_DRAM) {
+        const struct page *page = page_ref_dram(victim->ref);
+        if (page->refs != 1) return FIRN_EBUSY; /* in flight already, or held by a reply */
+        clean_ref = page->lower;
+    }
+    if (clean_ref != 0) {
+        drop_clean(victim, clean_ref);
+        if (result_inout != NULL) *result_inout = 0;
+        return 0;
+    }
+    if (tier_manager.moves_in_flight >= TIER_MOVES_MAX) return FIRN_EAGAIN;
+    return write_victim(victim, to, result_inout);
+}
+
+/* --- submit --- */
+
+/* The backend took none: as if they had failed, but without blaming the device. */
+static void cancel_batch(struct batch *batch, int error) {
+    for (unsigned i = 0; i < batch->count; i++) {
+        struct tier_move *move = batch->operations[i]->ctx;
+        struct tier_device *to = move->to;
+        to->ops->discard(to->backend, move->operation.address);
+        unlink_move(move);
+        if (!move->is_void) tier_manager.hooks.finish(&move->victim, 0);
+        if (move->page != NULL) page_release(move->victim.ref);
+        if (move->result != NULL) *move->result = error;
+        to->counters.cancelled++;
+        move_destroy(move);
+    }
+}
+
+static void flush_batch(struct tier_device *device, struct batch *batch) {
+    if (batch->count == 0) return;
+    int64_t now = clock_monotonic_us();
+    for (unsigned i = 0; i < batch->count; i++)
+        batch->operations[i]->submitted_us = now;
+    int error = device->ops->submit(device->backend, batch->operations, batch->count);
+    if (error != 0) {
+        device->full_until_us = now + 1000; /* a short while, for its queue to drain */
+        if (error != FIRN_EAGAIN) tier_device_write_failed(device, error);
+        cancel_batch(batch, error);
+    }
+    batch->count = 0;
+}
+
+void tier_write_flush(void) {
+    flush_batch(&tier_manager.pmem, &writes.pmem);
+    flush_batch(&tier_manager.nvme, &writes.nvme);
+}
+
+/* --- finish --- */
+
+/* The record is written: hand its reference to the owner, or discard it. Returns the outcome for who waits.
+ */
+static int install(struct tier_move *move) {
+    struct tier_device *to = move->to;
+    uint64_t ref = page_ref_lower(to->tag, move->operation.address);
+    to->counters.writes++;
+    to->counters.write_bytes += move->operation.bytes;
+    if (!move->is_void && tier_manager.hooks.finish(&move->victim, ref)) {
+        tier_transition(&move->state, TIER_LOWER);
+        to->counters.demotions++;
+        return 0;
+    }
+    tier_transition(&move->state, TIER_RESIDENT);
+    to->ops->discard(to->backend, move->operation.address);
+    to->counters.cancelled++;
+    return FIRN_EBUSY;
+}
+
+void tier_write_completed(struct tier_operation *operation) {
+    struct tier_move *move = operation->ctx;
+    FIRN_ASSERT(&move->operation == operation && move->state == TIER_MOVING);
+    int64_t us = operation->completed_us - operation->submitted_us;
+    histogram_record(&move->to->write_latency, us > 0 ? (uint64_t)us : 0);
+    unlink_move(move); /* first: finish may discard the source and forget the owner */
+    int outcome = operation->status;
+    if (outcome == 0) {
+        tier_device_write_succeeded(move->to);
+        outcome = install(move);
+    } else {
+        tier_device_write_failed(move->to, outcome);
+        if (!move->is_void) tier_manager.hooks.finish(&move->victim, 0);
+        tier_transition(&move->state, TIER_RESIDENT);
+    }
+    if (move->page != NULL) page_release(move->victim.ref);
+    if (move->result != NULL) *move->result = outcome;
+    move_destroy(move);
+}
+
+void tier_forget(void *owner) {
+    struct tier_map_node *node = tier_map_find(&writes.by_owner, (uint64_t)(uintptr_t)owner);
+    if (node != NULL) make_void(TIER_MAP_OWNER(node, struct tier_move, by_owner));
+}
+
+void tier_write_source_discarded(uint64_t ref) {
+    struct tier_map_node *node = tier_map_find(&writes.by_source, ref);
+    if (node != NULL) make_void(TIER_MAP_OWNER(node, struct tier_move, by_source));
+}
+
+void tier_write_clear(void) {
+    for (struct tier_move *move = writes.in_flight; move != NULL; move = move->next)
+        make_void(move);
+}
+
+void tier_forget_db(uint32_t db) {
+    for (struct tier_move *move = writes.in_flight; move != NULL; move = move->next) {
+        if (move->victim.db == db) make_void(move);
+    }
+}
+
+/* --- rounds of demotion --- */
+
+/* The lowest tier is full and the policy lets the coldest go: make room for about ${bytes}. */
+static int evict_for(uint64_t bytes) {
+    struct tier_device *lowest = tier_lowest();
+    uint64_t freed = 0;
+    for (unsigned i = 0; i < EVICT_ROUNDS_MAX && freed < bytes; i++) {
+        uint64_t more = tier_manager.hooks.evict((int)lowest->tag);
+        if (more == 0) break;
+        freed += more;
+    }
+    if (freed > 0) lowest->full_until_us = 0;
+    return freed > 0;
+}
+
+static uint64_t victim_bytes(const struct tier_victim *victim) {
+    if (victim->ref == 0) return victim->inline_value.size;
+    if (page_ref_tag(victim->ref) == PAGE_TAG_DRAM) return page_ref_dram(victim->ref)->bytes;
+    const struct tier_device *pmem = &tier_manager.pmem;
+    return pmem->ops->bytes != NULL ? pmem->ops->bytes(pmem->backend, page_ref_address(victim->ref)) : 4096;
+}
+
+/* Move one victim to the best tier; falls through to the next when one is full. */
+static int place(const struct tier_victim *victim, enum page_tag from, uint64_t bytes) {
+    int error = FIRN_ENOSPACE;
+    for (unsigned attempt = 0; attempt < 3; attempt++) {
+        struct tier_device *to =
+            from == PAGE_TAG_PMEM ? &tier_manager.nvme : tier_write_target((uint32_t)bytes);
+        if (to == NULL || (from == PAGE_TAG_PMEM && !device_takes(to, clock_monotonic_us()))) break;
+        error = tier_write_move(victim, to, NULL);
+        if (error != FIRN_ENOSPACE) return error;
+    }
+    if (tier_manager.full_policy == TIER_FULL_EVICT && from == PAGE_TAG_DRAM &&
+        tier_lowest()->full_since_us != 0) {
+        /* Evicting may free this victim's owner: the round ends here and asks for victims anew. */
+        evict_for(bytes * 2 + TIER_BATCH_OPERATIONS_MAX * 64);
+        return FIRN_EAGAIN;
+    }
+    return error;
+}
+
+/* Without a write, a clean value can go whatever the state of the tiers is. */
+static int can_move(const struct tier_victim *victim, enum page_tag from) {
+    if (victim->clean_ref != 0 || tier_manager.full_policy == TIER_FULL_EVICT) return 1;
+    return from == PAGE_TAG_PMEM || tier_write_target(0) != NULL;
+}
+
+int tier_write_is_repeated(const struct tier_victim *victims, unsigned index) {
+    for (unsigned i = 0; i < index; i++) {
+        if (victims[i].owner == victims[index].owner && victims[i].ref == victims[index].ref &&
+            victims[i].object_id == victims[index].object_id &&
+            victims[i].locator == victims[index].locator) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+uint64_t tier_write_demote(enum page_tag from, uint64_t bytes, int64_t deadline_us) {
+    struct tier_victim victims[VICTIMS_AT_ONCE];
+    uint64_t moved = 0;
+    int go_on = 1;
+    while (go_on && moved < bytes && tier_write_has_room()) {
+        unsigned count = tier_manager.hooks.victims((int)from, victims, VICTIMS_AT_ONCE);
+        FIRN_ASSERT(count <= VICTIMS_AT_ONCE);
+        if (count == 0) break;
+        uint64_t before = moved;
+        for (unsigned i = 0; i < count && go_on && moved < bytes && tier_write_has_room(); i++) {
+            if (tier_write_is_repeated(victims, i)) continue;
+            uint64_t size = victim_bytes(&victims[i]);
+            int error = can_move(&victims[i], from) ? place(&victims[i], from, size) : FIRN_ENOSPACE;
+            if (error == 0)
+                moved += size + sizeof(struct page);
+            else if (error != FIRN_EBUSY && error != FIRN_ETOOBIG && error != FIRN_ECORRUPT &&
+                     error != FIRN_EIO)
+                go_on = 0;
+            if (i % CLOCK_EVERY == CLOCK_EVERY - 1 && clock_monotonic_us() >= deadline_us) go_on = 0;
+        }
+        if (moved == before || clock_monotonic_us() >= deadline_us) break;
+    }
+    tier_write_flush();
+    return moved;
+}

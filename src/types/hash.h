@@ -66,9 +66,16 @@ struct hash_field {
 FIRN_MUST_USE int hash_scan(struct entry *entry, uint64_t cursor, uint64_t count,
                             void (*receive)(const struct hash_field *field, void *ctx), void *ctx,
                             uint64_t *cursor_out);
-/* A random field, each with about the same probability, expired ones too. FIRN_ENOTFOUND: empty. Bytes
- * borrowed as by page_peek. */
-FIRN_MUST_USE int hash_random(struct entry *entry, struct hash_field *field_out);
+/*
+ * A random field, each with about the same probability, expired ones too: drawn with the sequence whose state
+ * is ${state_inout}, so that a command that faults draws the same again. FIRN_ENOTFOUND: empty. Bytes
+ * borrowed as by page_peek. ${field_out} NULL: only touch its page.
+ */
+FIRN_MUST_USE int hash_random(struct entry *entry, uint64_t *state_inout, struct hash_field *field_out);
+/* Call ${receive} for every field in the order of hash_scan; nonzero stops and is returned. Faults
+ * (hash_touch_all) before anything is received. */
+FIRN_MUST_USE int hash_each(struct entry *entry, int (*receive)(const struct hash_field *field, void *ctx),
+                            void *ctx);
 
 /* --- changing (announce with db_changing first) --- */
 #define HASH_KEEP_EXPIRY                                                                                     \

@@ -447,6 +447,35 @@ void packed_page_replace(struct page *page, const struct packed_entry *entry, st
     if (expiry_ms != entry->expiry_ms) page_deadline_gone(page, entry->expiry_ms);
 }
 
+void packed_page_set_expiry(struct page *page, const struct packed_entry *entry, int64_t expiry_ms) {
+    FIRN_ASSERT(page->refs == 1 && page->bytes + 16 <= page->capacity);
+    uint8_t *head = page->data + entry->offset;
+    uint32_t body = entry->offset + entry->bytes - (uint32_t)(entry->value.size + entry->field.size);
+    if (expiry_ms >= 0 && !(page_flags_of(page->data) & PACKED_DEADLINES)) {
+        page_set_deadline_word(page, 1);
+        head += 8, body += 8;
+    }
+    uint8_t *field = page->data + body;
+    size_t rest = page->bytes - body;
+    if (expiry_ms >= 0 && entry->expiry_ms < 0) {
+        memmove(field + 8, field, rest);
+        *head |= 1u;
+        page->bytes += 8;
+        page_move_groups(page, entry->index / PACKED_GROUP + 1, 8);
+        field += 8;
+    } else if (expiry_ms < 0 && entry->expiry_ms >= 0) {
+        memmove(field - 8, field, rest);
+        *head &= (uint8_t)~1u;
+        page->bytes -= 8;
+        page_move_groups(page, entry->index / PACKED_GROUP + 1, -8);
+    }
+    if (expiry_ms >= 0) {
+        bytes_store64(field - 8, (uint64_t)expiry_ms);
+        page_deadline_new(page, expiry_ms);
+    }
+    if (expiry_ms != entry->expiry_ms) page_deadline_gone(page, entry->expiry_ms);
+}
+
 void packed_page_remove(struct page *page, const struct packed_entry *entry) {
     FIRN_ASSERT(page->refs == 1);
     unsigned count = page_count_of(page->data), room = page_room_of(page->data),
@@ -585,7 +614,8 @@ int packed_page_join(struct bytes a, struct bytes b, struct page **page_out) {
     struct page_plan plan = {0};
     struct packed_cursor cursor;
     struct packed_entry entry;
-    for (unsigned i = 0; i < 2; i++) {
+    const unsigned count = b.size > 0 ? 2 : 1;
+    for (unsigned i = 0; i < count; i++) {
         int got = packed_page_begin(parts[i], &cursor);
         if (got != 0) return got;
         plan.flags = cursor.flags & PACKED_NO_VALUES;
@@ -601,7 +631,7 @@ int packed_page_join(struct bytes a, struct bytes b, struct page **page_out) {
         if (page == NULL) return FIRN_ENOMEM;
         packed_page_init(page, 0, plan.flags);
     }
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < count; i++) {
         FIRN_ASSERT(packed_page_begin(parts[i], &cursor) == 0);
         while (packed_page_next(&cursor, &entry) == 1)
             page_append_copy(page, parts[i], &entry);

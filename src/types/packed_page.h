@@ -100,6 +100,8 @@ void packed_page_append(struct page *page, uint64_t hash, struct bytes field, st
 void packed_page_replace(struct page *page, const struct packed_entry *entry, struct bytes value,
                          int64_t expiry_ms);
 void packed_page_remove(struct page *page, const struct packed_entry *entry);
+/* Give ${entry} another deadline (-1: none); capacity for 16 bytes more. */
+void packed_page_set_expiry(struct page *page, const struct packed_entry *entry, int64_t expiry_ms);
 /* Remove up to ${limit} entries whose deadline is <= ${now_ms}, calling ${removed} (may be NULL) before each.
  * Returns how many. */
 unsigned packed_page_expire(struct page *page, int64_t now_ms, unsigned limit,
@@ -110,7 +112,8 @@ unsigned packed_page_expire(struct page *page, int64_t now_ms, unsigned limit,
  * field. FIRN_ENOMEM (nothing made). */
 FIRN_MUST_USE int packed_page_split(struct bytes payload, unsigned bit, uint64_t (*hash)(struct bytes field),
                                     struct page **zero_out, struct page **one_out);
-/* A fresh page with the entries of both (checked, same kind). FIRN_ENOMEM. */
+/* A fresh page, no larger than needed, with the entries of both (checked, same kind; ${b} may have size 0).
+ * FIRN_ENOMEM. */
 FIRN_MUST_USE int packed_page_join(struct bytes a, struct bytes b, struct page **page_out);
 
 #endif

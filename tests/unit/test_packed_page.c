@@ -99,6 +99,16 @@ static void replace(uint64_t *ref, size_t value_max) {
     assert_true(page->bytes <= bytes);
 }
 
+static void set_expiry(uint64_t *ref) {
+    unsigned i = (unsigned)random_below(model_count);
+    struct packed_entry entry;
+    assert_int_equal(packed_page_find(payload_of(*ref), hash_key(model_field(i)), model_field(i), &entry), 0);
+    model[i].expiry = random_below(3) == 0 ? (int64_t)random_below(1000) : -1;
+    struct page *page;
+    assert_int_equal(page_write(ref, payload_of(*ref).size + 16, &page), 0);
+    packed_page_set_expiry(page, &entry, model[i].expiry);
+}
+
 static void drop_model(unsigned i) {
     memmove(&model[i], &model[i + 1], (model_count - i - 1) * sizeof model[0]);
     model_count--;
@@ -135,6 +145,8 @@ static void random_operations(unsigned flags, size_t field_max, size_t value_max
             append(&ref, flags, field_max, value_max);
         } else if (dice < 8) {
             remove_one(&ref);
+        } else if (dice == 8) {
+            set_expiry(&ref);
         } else {
             replace(&ref, value_max);
         }

@@ -16,17 +16,13 @@
 #if __has_include("types/string.h")
 extern const struct type_ops type_string_ops;
 #endif
-#if __has_include("types/hash.h")
 extern const struct type_ops type_hash_ops;
-#endif
 
 static const struct type_ops *const type_table[TYPE_COUNT] = {
 #if __has_include("types/string.h")
     [TYPE_STRING] = &type_string_ops,
 #endif
-#if __has_include("types/hash.h")
     [TYPE_HASH] = &type_hash_ops,
-#endif
 };
 
 struct type_limits type_limits = {

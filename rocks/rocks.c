@@ -3,8 +3,8 @@
  * The NVMe backend's operations as the tier manager sees them. Executor, but for what rocks_internal.h gives
  * to threads.
  *
- * Full: the tier takes no more when the live payload, with overhead and as compressed so far, reaches
- * bytes_max, or when live and dead together reach 1.3 times that.
+ * Full: reserve refuses when the live payload, with overhead and as compressed so far, reaches bytes_max.
+ * When dead space makes it 1.3 times that, the writer waits for the reclaimer.
  */
 #include "rocks/rocks.h"
 
@@ -61,15 +61,15 @@ static int threads_start(struct tier_backend *backend, struct threads_started *s
 }
 
 static void threads_stop(struct tier_backend *backend, const struct threads_started *started) {
+    pthread_mutex_lock(&backend->lock);
+    __atomic_store_n(&backend->stopping, 1, __ATOMIC_RELAXED);
+    pthread_cond_broadcast(&backend->changed);
+    pthread_mutex_unlock(&backend->lock);
     rocks__queue_close(&backend->reads);
     rocks__queue_close(&backend->writes);
     for (unsigned i = 0; i < started->readers; i++)
         pthread_join(backend->readers[i], NULL);
     if (started->writer) pthread_join(backend->writer, NULL);
-    pthread_mutex_lock(&backend->lock);
-    __atomic_store_n(&backend->stopping, 1, __ATOMIC_RELAXED);
-    pthread_cond_broadcast(&backend->changed);
-    pthread_mutex_unlock(&backend->lock);
     rocksdb_disable_manual_compaction(backend->db); /* a running one gives up */
     if (started->reclaimer) pthread_join(backend->reclaimer, NULL);
     if (started->keeper) pthread_join(backend->keeper, NULL);
@@ -98,7 +98,7 @@ static struct tier_backend *backend_create(const struct tier_backend_config *con
     backend->record_bytes_max = record_max > PAGE_BYTES_MAX ? PAGE_BYTES_MAX : (uint32_t)record_max;
     backend->reader_count = config->threads == 0 ? ROCKS_THREADS_DEFAULT : config->threads;
     if (backend->reader_count > ROCKS_THREADS_MAX) backend->reader_count = ROCKS_THREADS_MAX;
-    backend->ratio_permille = 1000;
+    backend->known.ratio_permille = 1000;
     pthread_mutex_init(&backend->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
@@ -152,8 +152,8 @@ static int rocks_reserve(struct tier_backend *backend, uint32_t bytes, uint64_t 
     struct rocks_live_totals totals;
     rocks__live_totals(&backend->live, &totals);
     uint64_t payload = totals.bytes_live + bytes + (totals.records_live + 1) * ROCKS_OVERHEAD_BYTES;
-    if (payload / 1000 * backend->ratio_permille > backend->bytes_max) return FIRN_ENOSPACE;
-    if (rocks__occupied(backend) > backend->bytes_max / 100 * ROCKS_OCCUPIED_PERCENT) return FIRN_ENOSPACE;
+    uint64_t ratio = __atomic_load_n(&backend->known.ratio_permille, __ATOMIC_RELAXED);
+    if (payload * ratio / 1000 > backend->bytes_max) return FIRN_ENOSPACE;
     return rocks__live_add(&backend->live, bytes, address_out);
 }
 
@@ -206,10 +206,16 @@ static void rocks_stats(struct tier_backend *backend, struct tier_backend_stats 
     };
 }
 
+static void rocks_cron(struct tier_backend *backend, int idle) {
+    __atomic_store_n(&backend->idle, idle, __ATOMIC_RELAXED); /* the reclaimer works by itself */
+}
+
 static void rocks_clear(struct tier_backend *backend) {
-    backend->cleared_below = rocks__live_clear(&backend->live);
-    backend->job_after_us = 0;
-    rocks__reclaim_cron(backend, 1);
+    uint64_t below = rocks__live_clear(&backend->live);
+    pthread_mutex_lock(&backend->lock);
+    backend->cleared_below = below;
+    pthread_cond_broadcast(&backend->changed);
+    pthread_mutex_unlock(&backend->lock);
 }
 
 const struct tier_backend_ops rocks_ops = {
@@ -224,6 +230,6 @@ const struct tier_backend_ops rocks_ops = {
     .map = NULL,
     .bytes = rocks_bytes,
     .stats = rocks_stats,
-    .cron = rocks__reclaim_cron,
+    .cron = rocks_cron,
     .clear = rocks_clear,
 };

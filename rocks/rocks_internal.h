@@ -5,7 +5,7 @@
  *  R1 An id is given out once, ever, and ids only grow; so a record is written once and never changes.
  *  R2 A record is dead when its bit in the liveness map is 0, its chunk is gone, or its id is below first_id.
  * Dead stays dead. R3 Deaths are never written: the compaction filter asks the map, and ranges with much dead
- * in them are compacted. R4 The executor alone creates and frees chunks; other threads only look
+ * in them are compacted. R4 The executor creates chunks, the reclaimer frees them; others look
  * (rocks__live_test) and kill (rocks__live_kill).
  *
  * Medium: key = id, 8 bytes big-endian; value = OFFSET 0 SIZE 8 checksum of the payload seeded with the id
@@ -36,7 +36,7 @@
 #define ROCKS_LEAF_BITS         10u /* chunks of a directory leaf */
 #define ROCKS_LEAF_CHUNKS       (1u << ROCKS_LEAF_BITS)
 #define ROCKS_TOP_LEAVES        (1u << 21) /* leaves of the directory: 2^47 ids before the tier must be reopened */
-#define ROCKS_SCAN_CHUNKS       4096u      /* chunks looked at per cron */
+#define ROCKS_SCAN_CHUNKS       4096u      /* chunks looked at in one round */
 #define ROCKS_QUEUE_OPERATIONS  8192u      /* operations queued to the readers, and to the writer */
 #define ROCKS_READER_TAKE_MAX   4u         /* operations a reader takes at once */
 #define ROCKS_THREADS_MAX       64u
@@ -59,7 +59,7 @@ struct rocks_live {
     struct rocks_leaf **top; /* ROCKS_TOP_LEAVES, mapped, untouched pages cost nothing */
     uint64_t first_id;       /* atomic: everything below is dead */
     uint64_t next_id;        /* executor */
-    uint64_t scan_chunk;     /* executor: where rocks__live_pick goes on */
+    uint64_t scan_chunk;     /* where rocks__live_pick goes on */
     uint64_t chunk_bytes_max;
     unsigned looking;            /* atomic: threads inside rocks__live_test */
     struct rocks_chunk *retired; /* unpublished, freed once nobody looks */
@@ -91,11 +91,11 @@ int rocks__live_test(struct rocks_live *live, uint64_t id);
 /* Everything given out so far is dead. Returns the first id that is not. Executor. */
 uint64_t rocks__live_clear(struct rocks_live *live);
 /* The best range to reclaim now, looking at a bounded number of chunks: 1, or 0 if there is none worth it.
- * Executor. */
+ * Reclaimer. */
 int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, struct rocks_range *range_out);
-/* ${range} was reclaimed: account, free chunks that are wholly dead. Executor. */
+/* ${range} was reclaimed: account, free chunks that are wholly dead. Reclaimer. */
 void rocks__live_reclaimed(struct rocks_live *live, const struct rocks_range *range);
-/* Free what nobody looks at any more. Executor. */
+/* Free what nobody looks at any more. Reclaimer. */
 void rocks__live_collect(struct rocks_live *live);
 void rocks__live_totals(struct rocks_live *live, struct rocks_live_totals *totals_out);
 
@@ -122,13 +122,12 @@ size_t rocks__queue_pop(struct rocks_queue *queue, struct tier_operation **opera
 void rocks__queue_close(struct rocks_queue *queue);
 
 /* --- the backend --- */
-enum rocks_job { ROCKS_JOB_NONE, ROCKS_JOB_WANTED, ROCKS_JOB_RUNNING, ROCKS_JOB_DONE, ROCKS_JOB_FAILED };
-
 /* What the keeper found out last; all atomic. */
 struct rocks_known {
     uint64_t sst_bytes, memtable_bytes, memory_bytes;
     uint64_t engine_read_bytes, engine_write_bytes; /* flushes and compactions */
     uint64_t stopped;                               /* the engine takes no writes now */
+    uint64_t ratio_permille;                        /* bytes on the medium per payload byte */
     uint64_t put_bytes;                             /* put_bytes of the backend when it looked */
 };
 
@@ -149,17 +148,12 @@ struct tier_backend {
     struct rocks_queue reads, writes;
     pthread_t readers[ROCKS_THREADS_MAX], writer, reclaimer, keeper;
     unsigned reader_count;
-    pthread_mutex_t lock; /* of job, stopping and their condition */
+    pthread_mutex_t lock; /* of the next three */
     pthread_cond_t changed;
-    enum rocks_job job;
-    struct rocks_range range;
-    int job_sweep; /* also rewrite the files on the edges */
-    int stopping;  /* atomic too: writer looks at it while stalled */
-    struct rocks_known known;
-    /* executor only */
     uint64_t cleared_below; /* ids below were cleared and their files not dropped yet; 0: none */
-    int64_t job_after_us;
-    uint64_t ratio_permille; /* bytes on the medium per payload byte */
+    int stopping;           /* atomic too: the writer looks at it while stalled */
+    int idle;               /* atomic: the server has little to do */
+    struct rocks_known known;
     /* atomic counters */
     uint64_t read_bytes, put_bytes, errors, stalled;
     uint64_t keeper_tables_bytes; /* keeper only */
@@ -183,11 +177,12 @@ FIRN_MUST_USE int rocks__read(struct tier_backend *backend, uint64_t id, struct 
 void *rocks__reader_main(void *backend);
 void *rocks__writer_main(void *backend);
 
-/* rocks_reclaim.c: background threads, and the executor's decisions. */
+/* rocks_reclaim.c: background threads. */
 void *rocks__reclaimer_main(void *backend);
 void *rocks__keeper_main(void *backend);
-/* Bytes on the medium and on the way to it, as far as known. Any thread. */
+/* Bytes on the medium and on the way to it, as far as known; whether that is beyond what even dead space may
+ * take. Any thread. */
 uint64_t rocks__occupied(struct tier_backend *backend);
-void rocks__reclaim_cron(struct tier_backend *backend, int idle);
+int rocks__is_overfull(struct tier_backend *backend);
 
 #endif

@@ -23,7 +23,7 @@ struct rocks_chunk {
 };
 
 struct rocks_leaf {
-    uint32_t used;                                 /* executor */
+    uint32_t used;                                 /* under the lock */
     struct rocks_chunk *chunks[ROCKS_LEAF_CHUNKS]; /* atomic */
 };
 
@@ -183,7 +183,6 @@ uint64_t rocks__live_clear(struct rocks_live *live) {
     live->scan_chunk >>= ROCKS_CHUNK_BITS;
     uint64_t first = live->first_id;
     pthread_mutex_unlock(&live->lock);
-    rocks__live_collect(live);
     return first;
 }
 

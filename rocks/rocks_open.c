@@ -193,11 +193,22 @@ static void filter_destroy(void *state) {
     (void)state;
 }
 
+/* What the C interface has no call for. */
+static void options_extra(struct tier_backend *backend) {
+    char *text = NULL;
+    rocksdb_options_t *extended = rocksdb_options_create();
+    rocksdb_get_options_from_string(backend->options, "avoid_flush_during_shutdown=true", extended, &text);
+    FIRN_ASSERT(text == NULL);
+    rocksdb_options_destroy(backend->options);
+    backend->options = extended;
+}
+
 static void options_create(struct tier_backend *backend, uint64_t memory_max) {
     backend->options = rocksdb_options_create();
     options_write_path(backend->options, memory_max);
     options_quiet(backend->options);
     options_table(backend, memory_max);
+    options_extra(backend);
     if (backend->direct) {
         rocksdb_options_set_use_direct_reads(backend->options, 1);
         rocksdb_options_set_use_direct_io_for_flush_and_compaction(backend->options, 1);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Getting space back, and knowing how much is used. The executor decides (cron) and hands at most one range
- * at a time to the reclaimer, which blocks in RocksDB: wholly dead ranges have their files dropped; in others
- * the compaction filter drops the dead while the range is rewritten. The keeper asks the engine for its
- * numbers, so that the executor never takes one of its locks.
+ * Getting space back, and knowing how much is used. The reclaimer takes one range at a time and blocks in
+ * RocksDB: wholly dead ranges have their files dropped; in others the compaction filter drops the dead while
+ * the range is rewritten. The keeper asks the engine for its numbers, so that the executor never takes one of
+ * its locks.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -17,15 +17,43 @@
 #include "base/log.h"
 #include "rocks/rocks_internal.h"
 
-#define KEEPER_PERIOD_MS  100
-#define KEEPER_SLOW_TICKS 10 /* expensive numbers once a second */
-#define RETRY_US          5000000
-#define COMPACTION_NICE   5
+#define KEEPER_PERIOD_MS    100
+#define KEEPER_SLOW_TICKS   10 /* expensive numbers once a second */
+#define RECLAIMER_PERIOD_MS 100
+#define RETRY_MS            5000
+#define COMPACTION_NICE     5
 #define ENGINE_FIXED_BYTES                                                                                   \
     (2u << 20) /* file buffers, version and option objects: measured, not reported by the engine */
 #define RATIO_BYTES_MIN (64u << 20) /* the ratio on the medium is believed from here on */
 
+/* --- how much is used --- */
+
+uint64_t rocks__occupied(struct tier_backend *backend) {
+    const struct rocks_known *known = &backend->known;
+    uint64_t seen = __atomic_load_n(&known->put_bytes, __ATOMIC_ACQUIRE);
+    uint64_t files = __atomic_load_n(&known->sst_bytes, __ATOMIC_RELAXED);
+    uint64_t memtables = __atomic_load_n(&known->memtable_bytes, __ATOMIC_RELAXED);
+    return files + memtables + __atomic_load_n(&backend->put_bytes, __ATOMIC_RELAXED) - seen;
+}
+
+int rocks__is_overfull(struct tier_backend *backend) {
+    return rocks__occupied(backend) > backend->bytes_max / 100 * ROCKS_OCCUPIED_PERCENT;
+}
+
 /* --- reclaimer --- */
+
+/* Wait until ${period_ms} are over, somebody signals, or the end. The lock is held. */
+static void wait_period(struct tier_backend *backend, long period_ms) {
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += period_ms / 1000;
+    until.tv_nsec += period_ms % 1000 * 1000000l;
+    if (until.tv_nsec >= 1000000000l) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000l;
+    }
+    if (!backend->stopping) pthread_cond_timedwait(&backend->changed, &backend->lock, &until);
+}
 
 static int reclaim_range(struct tier_backend *backend, const struct rocks_range *range, int sweep) {
     char first[ROCKS_KEY_BYTES], last[ROCKS_KEY_BYTES], *text = NULL;
@@ -36,6 +64,7 @@ static int reclaim_range(struct tier_backend *backend, const struct rocks_range 
     if (text != NULL) {
         log_warning("NVMe tier: dropping dead files fails: %s", text);
         rocksdb_free(text);
+        __atomic_add_fetch(&backend->errors, 1, __ATOMIC_RELAXED);
         return FIRN_EIO;
     }
     if (range->all_dead && !sweep) return 0;
@@ -48,20 +77,36 @@ static int reclaim_range(struct tier_backend *backend, const struct rocks_range 
     return 0;
 }
 
+/* What to do next: 1 with a range, or 0. Ranges that were cleared come first. */
+static int reclaim_pick(struct tier_backend *backend, uint64_t cleared_below, struct rocks_range *range_out,
+                        int *sweep_out) {
+    if (cleared_below != 0) {
+        *range_out = (struct rocks_range){0, cleared_below, 0, 1};
+        *sweep_out = 1;
+        return 1;
+    }
+    int near_full = rocks__occupied(backend) >= backend->bytes_max - backend->bytes_max / 8;
+    int idle = __atomic_load_n(&backend->idle, __ATOMIC_RELAXED);
+    *sweep_out = near_full;
+    return rocks__live_pick(&backend->live, idle || near_full ? ROCKS_DEAD_PERCENT_IDLE : ROCKS_DEAD_PERCENT,
+                            range_out);
+}
+
 void *rocks__reclaimer_main(void *ctx) {
     struct tier_backend *backend = ctx;
     pthread_mutex_lock(&backend->lock);
-    for (;;) {
-        while (backend->job != ROCKS_JOB_WANTED && !backend->stopping)
-            pthread_cond_wait(&backend->changed, &backend->lock);
-        if (backend->stopping) break;
-        backend->job = ROCKS_JOB_RUNNING;
-        struct rocks_range range = backend->range;
-        int sweep = backend->job_sweep;
+    while (!backend->stopping) {
+        uint64_t cleared_below = backend->cleared_below;
+        struct rocks_range range;
+        int sweep, error = 0;
         pthread_mutex_unlock(&backend->lock);
-        int error = reclaim_range(backend, &range, sweep);
+        rocks__live_collect(&backend->live);
+        int found = reclaim_pick(backend, cleared_below, &range, &sweep);
+        if (found && (error = reclaim_range(backend, &range, sweep)) == 0)
+            rocks__live_reclaimed(&backend->live, &range);
         pthread_mutex_lock(&backend->lock);
-        backend->job = error == 0 ? ROCKS_JOB_DONE : ROCKS_JOB_FAILED;
+        if (found && error == 0 && backend->cleared_below == cleared_below) backend->cleared_below = 0;
+        if (!found || error != 0) wait_period(backend, error != 0 ? RETRY_MS : RECLAIMER_PERIOD_MS);
     }
     pthread_mutex_unlock(&backend->lock);
     return NULL;
@@ -115,7 +160,7 @@ static void keeper_look(struct tier_backend *backend, unsigned tick) {
     uint64_t files = property(backend, "rocksdb.total-sst-files-size");
     __atomic_store_n(&known->memtable_bytes, memtables, __ATOMIC_RELAXED);
     __atomic_store_n(&known->sst_bytes, files, __ATOMIC_RELAXED);
-    __atomic_store_n(&known->put_bytes, put_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&known->put_bytes, put_bytes, __ATOMIC_RELEASE);
     __atomic_store_n(&known->stopped, property(backend, "rocksdb.is-write-stopped"), __ATOMIC_RELAXED);
     if (tick % KEEPER_SLOW_TICKS == 0) {
         backend->keeper_tables_bytes = property(backend, "rocksdb.estimate-table-readers-mem");
@@ -127,86 +172,28 @@ static void keeper_look(struct tier_backend *backend, unsigned tick) {
     __atomic_store_n(&known->memory_bytes, memory, __ATOMIC_RELAXED);
 }
 
+/* Compression makes room: bytes on the medium per payload byte, pessimistic (memtables count whole). */
+static void keeper_ratio(struct tier_backend *backend) {
+    struct rocks_live_totals totals;
+    rocks__live_totals(&backend->live, &totals);
+    uint64_t ratio = 1000;
+    if (totals.bytes_stored >= RATIO_BYTES_MIN) {
+        uint64_t stored = totals.bytes_stored + totals.records_live * ROCKS_OVERHEAD_BYTES;
+        ratio = rocks__occupied(backend) * 1000 / stored + 10;
+    }
+    __atomic_store_n(&backend->known.ratio_permille, ratio > 1000 ? 1000 : ratio, __ATOMIC_RELAXED);
+}
+
 void *rocks__keeper_main(void *ctx) {
     struct tier_backend *backend = ctx;
     pthread_mutex_lock(&backend->lock);
     for (unsigned tick = 0; !backend->stopping; tick++) {
         pthread_mutex_unlock(&backend->lock);
         keeper_look(backend, tick);
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += KEEPER_PERIOD_MS * 1000000l;
-        until.tv_sec += until.tv_nsec / 1000000000l;
-        until.tv_nsec %= 1000000000l;
+        keeper_ratio(backend);
         pthread_mutex_lock(&backend->lock);
-        while (!backend->stopping && pthread_cond_timedwait(&backend->changed, &backend->lock, &until) == 0)
-            continue;
+        wait_period(backend, KEEPER_PERIOD_MS);
     }
     pthread_mutex_unlock(&backend->lock);
     return NULL;
-}
-
-/* --- decisions of the executor --- */
-
-uint64_t rocks__occupied(struct tier_backend *backend) {
-    const struct rocks_known *known = &backend->known;
-    uint64_t files = __atomic_load_n(&known->sst_bytes, __ATOMIC_RELAXED);
-    uint64_t memtables = __atomic_load_n(&known->memtable_bytes, __ATOMIC_RELAXED);
-    uint64_t since = __atomic_load_n(&backend->put_bytes, __ATOMIC_RELAXED) -
-                     __atomic_load_n(&known->put_bytes, __ATOMIC_RELAXED);
-    return files + memtables + since;
-}
-
-/* Compression makes room: bytes on the medium per payload byte, pessimistic (memtables count whole). */
-static void reclaim_ratio(struct tier_backend *backend, const struct rocks_live_totals *totals) {
-    uint64_t stored = totals->bytes_stored + totals->records_live * ROCKS_OVERHEAD_BYTES;
-    uint64_t ratio = 1000;
-    if (totals->bytes_stored >= RATIO_BYTES_MIN) ratio = rocks__occupied(backend) * 1000 / stored + 10;
-    backend->ratio_permille = ratio > 1000 ? 1000 : ratio;
-}
-
-/* A finished job is accounted; returns whether another may start. */
-static int reclaim_finish(struct tier_backend *backend) {
-    pthread_mutex_lock(&backend->lock);
-    enum rocks_job job = backend->job;
-    struct rocks_range range = backend->range;
-    if (job == ROCKS_JOB_DONE || job == ROCKS_JOB_FAILED) backend->job = ROCKS_JOB_NONE;
-    pthread_mutex_unlock(&backend->lock);
-    if (job == ROCKS_JOB_DONE) {
-        rocks__live_reclaimed(&backend->live, &range);
-        if (backend->cleared_below != 0 && range.first == 0 && range.end >= backend->cleared_below)
-            backend->cleared_below = 0;
-    }
-    if (job == ROCKS_JOB_FAILED) {
-        backend->job_after_us = clock_monotonic_us() + RETRY_US;
-        __atomic_add_fetch(&backend->errors, 1, __ATOMIC_RELAXED);
-    }
-    return job != ROCKS_JOB_WANTED && job != ROCKS_JOB_RUNNING &&
-           clock_monotonic_us() >= backend->job_after_us;
-}
-
-void rocks__reclaim_cron(struct tier_backend *backend, int idle) {
-    rocks__live_collect(&backend->live);
-    int may_start = reclaim_finish(backend);
-    struct rocks_live_totals totals;
-    rocks__live_totals(&backend->live, &totals);
-    reclaim_ratio(backend, &totals);
-    if (!may_start) return;
-    struct rocks_range range;
-    int sweep = 0;
-    if (backend->cleared_below != 0) {
-        range = (struct rocks_range){0, backend->cleared_below, 0, 1};
-        sweep = 1;
-    } else {
-        int near_full = rocks__occupied(backend) >= backend->bytes_max - backend->bytes_max / 8;
-        unsigned percent = idle || near_full ? ROCKS_DEAD_PERCENT_IDLE : ROCKS_DEAD_PERCENT;
-        if (!rocks__live_pick(&backend->live, percent, &range)) return;
-        sweep = near_full;
-    }
-    pthread_mutex_lock(&backend->lock);
-    backend->range = range;
-    backend->job_sweep = sweep;
-    backend->job = ROCKS_JOB_WANTED;
-    pthread_cond_broadcast(&backend->changed);
-    pthread_mutex_unlock(&backend->lock);
 }

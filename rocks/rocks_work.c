@@ -128,6 +128,18 @@ static int write_stage(struct tier_backend *backend, rocksdb_writebatch_t *batch
     return 1;
 }
 
+/* Wait for the reclaimer while dead space fills the medium: 0, or FIRN_ENOSPACE if that takes too long. */
+static int write_await_room(struct tier_backend *backend) {
+    int64_t started_us = clock_monotonic_us();
+    while (rocks__is_overfull(backend)) {
+        if (clock_monotonic_us() - started_us > ROCKS_STALL_MS_MAX * 1000ll) return FIRN_ENOSPACE;
+        if (__atomic_load_n(&backend->stopping, __ATOMIC_RELAXED)) return FIRN_ENOSPACE;
+        __atomic_store_n(&backend->stalled, 1, __ATOMIC_RELAXED);
+        usleep(STALL_SLEEP_US);
+    }
+    return 0;
+}
+
 /* Write the batch, waiting while the engine is behind: 0 or why not. */
 static int write_batch(struct tier_backend *backend, rocksdb_writebatch_t *batch) {
     int64_t started_us = clock_monotonic_us();
@@ -140,14 +152,12 @@ static int write_batch(struct tier_backend *backend, rocksdb_writebatch_t *batch
         if (!stalled || late || __atomic_load_n(&backend->stopping, __ATOMIC_RELAXED)) {
             log_warning("NVMe tier: writing fails: %s", text);
             rocksdb_free(text);
-            __atomic_store_n(&backend->stalled, 0, __ATOMIC_RELAXED);
             return status;
         }
         rocksdb_free(text);
         __atomic_store_n(&backend->stalled, 1, __ATOMIC_RELAXED);
         usleep(STALL_SLEEP_US);
     }
-    __atomic_store_n(&backend->stalled, 0, __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -157,7 +167,9 @@ static void write_operations(struct tier_backend *backend, rocksdb_writebatch_t 
     rocksdb_writebatch_clear(batch);
     for (size_t i = 0; i < count; i++)
         any |= staged[i] = write_stage(backend, batch, operations[i]);
-    int status = any ? write_batch(backend, batch) : 0;
+    int status = any ? write_await_room(backend) : 0;
+    if (any && status == 0) status = write_batch(backend, batch);
+    __atomic_store_n(&backend->stalled, 0, __ATOMIC_RELAXED);
     for (size_t i = 0; i < count; i++) {
         struct tier_operation *operation = operations[i];
         if (staged[i]) operation->status = status;

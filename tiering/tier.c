@@ -257,8 +257,9 @@ void tier_device_write_failed(struct tier_device *device, int status) {
         device->full_since_us = device->full_since_us != 0 ? device->full_since_us : now;
 }
 
-void tier_device_write_succeeded(struct tier_device *device) {
-    if (device->failing_since_us == 0) return;
+void tier_device_write_succeeded(struct tier_device *device, int64_t submitted_us) {
+    /* What was submitted before the first failure says nothing about now. */
+    if (device->failing_since_us == 0 || submitted_us <= device->failing_since_us) return;
     log_notice("Tier %s writes again after %lld ms", device->name,
                (long long)(clock_monotonic_us() - device->failing_since_us) / 1000);
     device->failing_since_us = device->retry_at_us = device->backoff_us = 0;

@@ -42,10 +42,11 @@ struct tier_device {
     const char *name;       /* "pmem", "nvme": what messages and directives call it */
     const char *write_full; /* what tier_admit says when it is full / broken */
     const char *write_broken;
-    struct tier_backend_stats now;         /* as of the last cron or truth */
-    uint64_t occupied_since;               /* bytes reserved since then */
-    int64_t full_until_us;                 /* reserve found no room: not tried again before this */
-    int64_t full_since_us;                 /* 0: room was found the last time */
+    struct tier_backend_stats now; /* as of the last cron or truth */
+    uint64_t occupied_since;       /* bytes reserved since then */
+    int64_t full_until_us;         /* reserve found no room: not tried again before this */
+    int64_t full_since_us;         /* 0: room was found the last time */
+    int64_t full_logged_us;
     int64_t failing_since_us, retry_at_us; /* 0: the last write succeeded */
     int64_t backoff_us;
     struct tier_counters counters;
@@ -75,7 +76,7 @@ void tier_wait_completions(void);
 /* Count ${status} of an operation of ${device}. */
 void tier_device_read_failed(struct tier_device *device, uint64_t ref, int status);
 void tier_device_write_failed(struct tier_device *device, int status);
-void tier_device_write_succeeded(struct tier_device *device);
+void tier_device_write_succeeded(struct tier_device *device, int64_t submitted_us);
 
 /* --- tier_read.c --- */
 void tier_read_start(void);

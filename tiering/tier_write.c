@@ -21,8 +21,9 @@
 
 #define VICTIMS_AT_ONCE  TIER_BATCH_OPERATIONS_MAX
 #define POOL_MOVES_MAX   512u
-#define POOL_BUFFER_MAX  8192u /* a bigger buffer is freed with its move */
-#define CLOCK_EVERY      16u   /* victims between looks at the clock */
+#define POOL_BUFFER_MAX  8192u    /* a bigger buffer is freed with its move */
+#define CLOCK_EVERY      16u      /* victims between looks at the clock */
+#define FULL_LOG_US      60000000 /* how often the log mentions a full tier */
 #define EVICT_ROUNDS_MAX 16u
 
 struct tier_move {
@@ -152,9 +153,11 @@ static int reserve(struct tier_device *device, uint32_t bytes, uint64_t *address
         device->full_since_us = device->full_until_us = 0;
     } else if (error == FIRN_ENOSPACE) {
         int64_t now = clock_monotonic_us();
-        if (device->full_since_us == 0) {
-            device->full_since_us = now;
-            if (device == tier_lowest()) log_warning("Tier %s is full", device->name);
+        if (device->full_since_us == 0) device->full_since_us = now;
+        if (device == tier_lowest() &&
+            (device->full_logged_us == 0 || now - device->full_logged_us > FULL_LOG_US)) {
+            device->full_logged_us = now;
+            log_warning("Tier %s is full (tier-%s-size)", device->name, device->name);
         }
         device->full_until_us = now + TIER_FULL_US;
     }
@@ -378,7 +381,7 @@ void tier_write_completed(struct tier_operation *operation) {
     unlink_move(move); /* first: finish may discard the source and forget the owner */
     int outcome = operation->status;
     if (outcome == 0) {
-        tier_device_write_succeeded(move->to);
+        tier_device_write_succeeded(move->to, operation->submitted_us);
         outcome = install(move);
     } else {
         tier_device_write_failed(move->to, outcome);

@@ -108,6 +108,9 @@ extern uint64_t page_dram_hits;
  */
 FIRN_MUST_USE int page_read(uint64_t *ref, struct bytes *payload_out);
 
+/* While ${on}, page_read promotes whatever it reads (TIER PROMOTE). */
+void page_promote_all(int on);
+
 /*
  * A private, mutable DRAM page for *ref with room for ${capacity} payload bytes, content preserved (truncated
  * never). *ref is updated; the old one (shared count, lower record) is given back; the new page has no lower

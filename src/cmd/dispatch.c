@@ -216,7 +216,6 @@ static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
     uint64_t errors = count_errors(client, errors_before);
     dispatch__count_call(command, ns, errors != 0);
     dispatch_stats.commands++;
-    client->commands++;
     client->last_command = command;
     struct bytes shown[SLOWLOG_ARGUMENTS_MAX + 1];
     const struct bytes *argv = call->argv;

@@ -2,8 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Turn the command specifications of this folder into C: generate.py FOLDER OUT
 
-OUT/command_table.c has command_table (see cmd/command.h), OUT/command_handlers.h the prototypes of handlers, OUT/command_handlers.rsp
-names each handler once, for the linker (generate.cmake says why).
+OUT/command_table.c has command_table (see cmd/command.h), OUT/command_handlers.h the prototypes of handlers.
 A bad specification stops the build with one line that names the file, the field and what is allowed. README.md describes the format.
 """
 import json
@@ -244,7 +243,6 @@ def main():
     os.makedirs(out, exist_ok=True)
     write_if_changed(os.path.join(out, "command_table.c"), "\n".join(head + writer.lines + tail))
     write_if_changed(os.path.join(out, "command_handlers.h"), "\n".join(header))
-    write_if_changed(os.path.join(out, "command_handlers.rsp"), "".join(f"-Wl,-u,{handler}\n" for handler in handlers))
 
 
 if __name__ == "__main__":

@@ -21,9 +21,10 @@
 
 #define VICTIMS_AT_ONCE  TIER_BATCH_OPERATIONS_MAX
 #define POOL_MOVES_MAX   512u
-#define POOL_BUFFER_MAX  8192u    /* a bigger buffer is freed with its move */
-#define CLOCK_EVERY      16u      /* victims between looks at the clock */
-#define FULL_LOG_US      60000000 /* how often the log mentions a full tier */
+#define POOL_BYTES_MAX   (2u << 20) /* of buffers in the pool, less for a small memory limit */
+#define POOL_BUFFER_MAX  8192u      /* a bigger buffer is freed with its move */
+#define CLOCK_EVERY      16u        /* victims between looks at the clock */
+#define FULL_LOG_US      60000000   /* how often the log mentions a full tier */
 #define EVICT_ROUNDS_MAX 16u
 
 struct tier_move {
@@ -49,7 +50,7 @@ struct batch {
 static struct {
     struct tier_map by_owner, by_source;
     struct tier_move *in_flight, *pool;
-    unsigned pooled;
+    uint64_t pooled_bytes; /* of buffers */
     uint64_t bytes, freeing;
     struct batch pmem, nvme; /* begun, not yet submitted */
 } writes;
@@ -62,7 +63,7 @@ static struct tier_move *move_create(void) {
     size_t capacity = 0;
     if (move != NULL) {
         writes.pool = move->next;
-        writes.pooled--;
+        writes.pooled_bytes -= move->capacity;
         kept = move->buffer;
         capacity = move->capacity;
     } else {
@@ -75,19 +76,16 @@ static struct tier_move *move_create(void) {
 }
 
 static void move_destroy(struct tier_move *move) {
-    if (move->capacity > POOL_BUFFER_MAX ||
-        writes.pooled >= tier_pressure_share(256u << 10, 16, POOL_MOVES_MAX)) {
+    if (move->capacity > 0 &&
+        (move->capacity > POOL_BUFFER_MAX ||
+         writes.pooled_bytes + move->capacity > tier_pressure_share(64, 64u << 10, POOL_BYTES_MAX))) {
         memory_free(move->buffer);
         move->buffer = NULL;
         move->capacity = 0;
     }
-    if (writes.pooled >= POOL_MOVES_MAX) {
-        memory_free(move);
-        return;
-    }
+    writes.pooled_bytes += move->capacity;
     move->next = writes.pool;
     writes.pool = move;
-    writes.pooled++;
 }
 
 /* Copy ${payload} into the move's buffer. */

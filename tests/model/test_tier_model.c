@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* links: firn_tier_conformance firn_tiering */
+/* links: firn_tier_conformance firn_rocks firn_tiering */
 /*
  * Goal: whatever the placement and the timing, a value reads as what was set last. Method: random set, get,
  * change, delete, demote and stress against the model of tier_fake.c (which verifies every read), under
- * memory pressure, with PMEM, NVMe, both, and forced placements; several readers wait at a time, so that
- * reads, moves and changes overlap.
+ * memory pressure, with PMEM, NVMe, both, RocksDB, and forced placements; several readers wait at a time, so
+ * that reads, moves and changes overlap.
  */
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,6 +18,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "rocks/rocks.h"
 #include "tier_fake.h"
 
 #define MIB     (1u << 20)
@@ -110,6 +112,11 @@ static void step(const struct setting *setting) {
     }
 }
 
+static int remove_one(const char *path, const struct stat *status, int flag, struct FTW *where) {
+    (void)status, (void)flag, (void)where;
+    return remove(path);
+}
+
 static void run(void **state) {
     const struct setting *setting = *state;
     size_t before = memory_used();
@@ -117,10 +124,16 @@ static void run(void **state) {
     fake_init(setting->keys);
     struct tier_config config =
         fake_config(setting->pmem, 6 * MIB, setting->nvme, 256 * MIB, setting->memory_max);
+    char folder[] = "/tmp/firn-tier-model-XXXXXX", pmem_path[64], nvme_path[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(pmem_path, sizeof pmem_path, "%s/pmem", folder);
+    snprintf(nvme_path, sizeof nvme_path, "%s/nvme", folder);
+    if (setting->pmem != NULL) config.pmem_path = pmem_path;
+    if (setting->nvme != NULL) config.nvme_path = nvme_path;
     fake_start(&config);
     tier_set_stress(setting->stress);
     const char *more = getenv("FIRN_TEST_FACTOR");
-    unsigned steps = setting->steps * (more != NULL ? (unsigned)atoi(more) : 1);
+    unsigned steps = setting->steps * (more != NULL ? (unsigned)strtoul(more, NULL, 10) : 1);
     for (unsigned i = 0; i < steps; i++) {
         step(setting);
         if (setting->stress != TIER_STRESS_OFF) tier_stress_now();
@@ -150,6 +163,7 @@ static void run(void **state) {
     tier_stats(PAGE_TAG_PMEM, &pmem);
     assert_int_equal(nvme.bytes_live + pmem.bytes_live, 0);
     tier_stop();
+    nftw(folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     assert_int_equal(memory_used(), before);
 }
 
@@ -161,6 +175,8 @@ int main(void) {
         {"both, no limit", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_OFF, 1000, 60000, 3000},
         {"forced pmem", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_PMEM, 300, 8000, 5000},
         {"forced nvme", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_NVME, 300, 8000, 5000},
+        {"rocks, pressure", &tier_null_pmem_ops, &rocks_ops, 6 * MIB, TIER_STRESS_OFF, 5002, 50000, 9000},
+        {"rocks, at random", &tier_null_pmem_ops, &rocks_ops, 0, TIER_STRESS_RANDOM, 301, 3000, 5000},
         {"at random", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_RANDOM, 300, 8000, 5000},
     };
     struct CMUnitTest tests[sizeof settings / sizeof settings[0]];

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Commands that go through many fields of a hash: HGETALL, HKEYS, HVALS, HSCAN, HRANDFIELD. All but
+ * HRANDFIELD skip fields that are due without removing them. Executor only.
+ */
+#include <limits.h>
+
+#include "base/bytes_builder.h"
+#include "base/hash.h"
+#include "base/random.h"
+#include "cmd/cmd_hash_internal.h"
+#include "cmd/command.h"
+#include "ds/glob.h"
+#include "ds/int_map.h"
+#include "ds/number.h"
+
+/* --- HGETALL, HKEYS, HVALS --- */
+
+#define WANT_FIELDS 0x1u
+#define WANT_VALUES 0x2u
+
+struct getall {
+    struct reply *reply;
+    unsigned want;
+    size_t count;
+};
+
+static int getall_receive(const struct hash_field *field, void *ctx) {
+    struct getall *getall = ctx;
+    if (cmd_hash__is_due(field->expiry_ms)) return 0;
+    if (getall->want & WANT_FIELDS) reply_bulk(getall->reply, field->field);
+    if (getall->want & WANT_VALUES) reply_bulk(getall->reply, field->value);
+    getall->count++;
+    return 0;
+}
+
+static int getall_generic(struct call *call, unsigned want) {
+    struct entry *entry;
+    int is_map = want == (WANT_FIELDS | WANT_VALUES);
+    CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_HASH, &entry));
+    size_t size = entry == NULL ? 0 : entry->size;
+    struct getall getall = {.reply = call->reply, .want = want};
+    if (entry != NULL) {
+        int error = hash_touch_all(entry);
+        if (error != 0) return error;
+    }
+    if (entry != NULL && entry->flags & ENTRY_FIELD_TTL) { /* some may be due */
+        struct reply_later later = reply_later_open(call->reply, is_map ? '%' : '*');
+        int error = hash_each(entry, getall_receive, &getall);
+        if (error != 0) return error;
+        reply_later_close(call->reply, later, getall.count);
+        return 0;
+    }
+    if (is_map) {
+        reply_map(call->reply, size);
+    } else {
+        reply_array(call->reply, size);
+    }
+    if (entry == NULL) return 0;
+    int error = hash_each(entry, getall_receive, &getall);
+    return error == 0 && getall.count != size ? FIRN_ECORRUPT : error;
+}
+
+int cmd_hgetall(struct call *call) {
+    return getall_generic(call, WANT_FIELDS | WANT_VALUES);
+}
+int cmd_hkeys(struct call *call) {
+    return getall_generic(call, WANT_FIELDS);
+}
+int cmd_hvals(struct call *call) {
+    return getall_generic(call, WANT_VALUES);
+}
+
+/* --- HSCAN --- */
+
+struct hscan {
+    struct bytes pattern;
+    int with_pattern, without_values;
+    uint64_t count;
+    struct bytes_builder items; /* bulk strings, as they are in both protocols */
+    size_t items_count;
+};
+
+static void hscan_item(struct hscan *hscan, struct bytes item) {
+    bytes_builder_format(&hscan->items, "$%zu\r\n", item.size);
+    bytes_builder_append(&hscan->items, item.data, item.size);
+    bytes_builder_append(&hscan->items, "\r\n", 2);
+    hscan->items_count++;
+}
+
+static void hscan_receive(const struct hash_field *field, void *ctx) {
+    struct hscan *hscan = ctx;
+    if (cmd_hash__is_due(field->expiry_ms)) return;
+    if (hscan->with_pattern && !glob_match(hscan->pattern, field->field, 0)) return;
+    hscan_item(hscan, field->field);
+    if (!hscan->without_values) hscan_item(hscan, field->value);
+}
+
+static int hscan_cursor(struct call *call, uint64_t *cursor_out) {
+    struct bytes text = call->argv[2];
+    uint64_t value = 0;
+    size_t at = text.size > 0 && text.data[0] == '+';
+    int good = text.size > at;
+    for (; good && at < text.size; at++) {
+        good = text.data[at] >= '0' && text.data[at] <= '9' && !__builtin_mul_overflow(value, 10u, &value) &&
+               !__builtin_add_overflow(value, (uint64_t)(text.data[at] - '0'), &value);
+    }
+    *cursor_out = value;
+    if (!good) reply_error(call->reply, "invalid cursor");
+    return good;
+}
+
+static int hscan_options(struct call *call, struct hscan *hscan) {
+    for (size_t i = 3; i < call->argc;) {
+        int has_value = i + 1 < call->argc;
+        if (call_option(call, i, "COUNT") && has_value) {
+            int64_t count;
+            int error = call_integer(call, call->argv[i + 1], &count);
+            if (error != 0) return error;
+            if (count < 1) return call_syntax_error(call);
+            hscan->count = (uint64_t)count;
+            i += 2;
+        } else if (call_option(call, i, "MATCH") && has_value) {
+            hscan->pattern = call->argv[i + 1];
+            hscan->with_pattern = !bytes_is(hscan->pattern, "*");
+            i += 2;
+        } else if (call_option(call, i, "NOVALUES")) {
+            hscan->without_values = 1;
+            i++;
+        } else {
+            return call_syntax_error(call);
+        }
+    }
+    return 0;
+}
+
+int cmd_hscan(struct call *call) {
+    struct entry *entry;
+    struct hscan hscan = {.count = 10};
+    uint64_t cursor, next = 0;
+    if (!hscan_cursor(call, &cursor)) return 0;
+    CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_HASH, &entry));
+    if (entry != NULL) {
+        CALL_TRY(hscan_options(call, &hscan));
+        int error = hash_scan(entry, cursor, hscan.count, hscan_receive, &hscan, &next);
+        if (error != 0) {
+            bytes_builder_fini(&hscan.items);
+            return error;
+        }
+    }
+    char digits[NUMBER_INT_TEXT_MAX];
+    unsigned size = number_format_uint(next, digits);
+    reply_array(call->reply, 2);
+    reply_bulk(call->reply, bytes_of(digits, size));
+    reply_array(call->reply, hscan.items_count);
+    if (hscan.items.size > 0) reply_raw(call->reply, bytes_builder_bytes(&hscan.items));
+    bytes_builder_fini(&hscan.items);
+    return 0;
+}
+
+/* --- HRANDFIELD --- */
+
+/*
+ * A command that faults runs again and must draw the same fields, or it might never end: the state of the
+ * sequence stays until a run gets through. One state for some clients each; when two share one, the worst is
+ * another fault.
+ */
+#define RANDOM_STATES 64u
+static uint64_t random_states[RANDOM_STATES];
+
+static uint64_t *random_state_of(const struct call *call) {
+    uint64_t *state = &random_states[((uintptr_t)call->client >> 6) % RANDOM_STATES];
+    if (*state == 0) *state = random_u64();
+    return state;
+}
+
+#define DRAWS_TOUCHED_MAX 64u /* for more, all pages are asked for */
+
+struct randfield {
+    struct call *call;
+    struct entry *entry;
+    int with_values;
+    uint64_t count; /* still wanted */
+    uint64_t left;  /* fields not seen yet */
+    uint64_t state;
+};
+
+static void randfield_reply(struct randfield *randfield, const struct hash_field *field) {
+    struct reply *reply = randfield->call->reply;
+    if (randfield->with_values && reply->version > 2) reply_array(reply, 2);
+    reply_bulk(reply, field->field);
+    if (randfield->with_values) reply_bulk(reply, field->value);
+}
+
+static void randfield_header(struct randfield *randfield, uint64_t count) {
+    struct reply *reply = randfield->call->reply;
+    reply_array(reply, randfield->with_values && reply->version <= 2 ? count * 2 : count);
+}
+
+/* The pages of ${count} draws from here on. */
+static int randfield_touch(struct randfield *randfield, uint64_t count) {
+    if (count > DRAWS_TOUCHED_MAX) return hash_touch_all(randfield->entry);
+    uint64_t state = randfield->state;
+    int result = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        int error = hash_random(randfield->entry, &state, NULL);
+        if (error != 0 && (result == 0 || error != FIRN_EFAULT)) result = error;
+    }
+    return result;
+}
+
+/* ${count} fields, each drawn from all. */
+static int randfield_repeated(struct randfield *randfield, uint64_t count) {
+    int error = randfield_touch(randfield, count);
+    if (error != 0) return error;
+    randfield_header(randfield, count);
+    for (uint64_t i = 0; i < count; i++) {
+        struct hash_field field;
+        error = hash_random(randfield->entry, &randfield->state, &field);
+        if (error != 0) return error;
+        randfield_reply(randfield, &field);
+    }
+    return 0;
+}
+
+/* Few different fields of many. */
+static int randfield_distinct(struct randfield *randfield, uint64_t count) {
+    int error = randfield_touch(randfield, count);
+    if (error != 0) return error;
+    struct int_map drawn = {0};
+    randfield_header(randfield, count);
+    while (error == 0 && int_map_count(&drawn) < count) {
+        struct hash_field field;
+        error = hash_random(randfield->entry, &randfield->state, &field);
+        if (error == 0 && int_map_put(&drawn, hash_key(field.field), randfield) == NULL)
+            randfield_reply(randfield, &field);
+    }
+    int_map_fini(&drawn);
+    return error;
+}
+
+/* Each field with the probability that the wanted number of those left needs. */
+static int randfield_choose(const struct hash_field *field, void *ctx) {
+    struct randfield *randfield = ctx;
+    if (randfield->count > 0 && random_below(randfield->left) < randfield->count) {
+        randfield_reply(randfield, field);
+        randfield->count--;
+    }
+    randfield->left--;
+    return 0;
+}
+
+static int randfield_part(struct randfield *randfield, uint64_t count) {
+    int error = hash_touch_all(randfield->entry);
+    if (error != 0) return error;
+    randfield->count = count;
+    randfield->left = randfield->entry->size;
+    randfield_header(randfield, count);
+    error = hash_each(randfield->entry, randfield_choose, randfield);
+    return error == 0 && randfield->count > 0 ? FIRN_ECORRUPT : error;
+}
+
+/* Remove all due fields, as Redis does here. *entry_inout NULL: nothing was left. */
+static int randfield_expire(struct call *call, struct entry **entry_inout) {
+    struct entry *entry = *entry_inout;
+    if (!(entry->flags & ENTRY_FIELD_TTL)) return 0;
+    int error = hash_touch_all(entry);
+    if (error != 0) return error;
+    int64_t old_ms = hash_deadline(entry);
+    if (!cmd_hash__is_due(old_ms)) return 0;
+    unsigned expired;
+    entry = *entry_inout = db_changing(call->db, entry);
+    error = hash_expire_fields(call->db, entry, clock_cached_ms(), UINT_MAX, &expired);
+    if (error < 0) return error;
+    if (entry->size > 0) cmd_hash__keep_deadline(call, entry, old_ms);
+    if (expired > 0) cmd_hash__announce_due(call, call->argv[1], entry_inout);
+    return 0;
+}
+
+static int randfield_counted(struct randfield *randfield, int64_t wanted) {
+    uint64_t count = wanted < 0 ? (uint64_t)-wanted : (uint64_t)wanted, size = randfield->entry->size;
+    if (count == 0) {
+        reply_array(randfield->call->reply, 0);
+        return 0;
+    }
+    if (wanted < 0 || count == 1) return randfield_repeated(randfield, count);
+    if (count >= size) return randfield_part(randfield, size);
+    return count * 3 > size || size <= 128 ? randfield_part(randfield, count)
+                                           : randfield_distinct(randfield, count);
+}
+
+static int randfield_options(struct call *call, int64_t *wanted_out, int *with_values_out) {
+    *with_values_out = 0;
+    int error = call_integer(call, call->argv[2], wanted_out);
+    if (error != 0) return error;
+    if (*wanted_out == INT64_MIN) {
+        reply_error_format(call->reply, "value is out of range, value must between %ld and %ld", -LONG_MAX,
+                           LONG_MAX);
+        return FIRN_EINVALID;
+    }
+    if (call->argc > 4 || (call->argc == 4 && !call_option(call, 3, "WITHVALUES")))
+        return call_syntax_error(call);
+    if (call->argc == 4) {
+        *with_values_out = 1;
+        if (*wanted_out < -LONG_MAX / 2 || *wanted_out > LONG_MAX / 2) {
+            reply_error(call->reply, "value is out of range");
+            return FIRN_EINVALID;
+        }
+    }
+    return 0;
+}
+
+int cmd_hrandfield(struct call *call) {
+    struct randfield randfield = {.call = call};
+    int64_t wanted = 1;
+    int counted = call->argc > 2, error;
+    if (counted) CALL_TRY(randfield_options(call, &wanted, &randfield.with_values));
+    CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_HASH, &randfield.entry));
+    if (randfield.entry != NULL) {
+        error = randfield_expire(call, &randfield.entry);
+        if (error != 0) return error;
+    }
+    if (randfield.entry == NULL) {
+        if (counted) {
+            reply_array(call->reply, 0);
+        } else {
+            reply_null(call->reply);
+        }
+        return 0;
+    }
+    uint64_t *state = random_state_of(call);
+    randfield.state = *state;
+    if (counted) {
+        error = randfield_counted(&randfield, wanted);
+    } else {
+        struct hash_field field;
+        error = hash_random(randfield.entry, &randfield.state, &field);
+        if (error == 0) reply_bulk(call->reply, field.field);
+    }
+    if (error == 0) *state = random_u64();
+    return error;
+}

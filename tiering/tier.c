@@ -8,22 +8,24 @@
  *
  *   RESIDENT  in DRAM only
  *   CLEAN     in DRAM, and a record below has exactly the same content (page->lower, or an entry with both
- * inline value and ref) MOVING    in DRAM or PMEM as before and readable as before; a PUT of its bytes is in
- * flight; the bytes written cannot change: inline values are copied, DRAM pages held by a reference (P1),
- * PMEM payloads copied LOWER     only below; the owner holds a PMEM or NVMe reference READING   LOWER, and a
- * GET is in flight (one, T4) BUFFERED  LOWER, and its payload (or the error of reading it) is in the read
- * buffer
+ *             inline value and ref)
+ *   MOVING    where it was and readable as before; a PUT of its bytes is in flight, and they cannot change:
+ *             inline values and PMEM payloads are copied, DRAM pages held by a reference (P1)
+ *   LOWER     only below; the owner holds a PMEM or NVMe reference
+ *   READING   LOWER, and a GET is in flight (one, T4)
+ *   BUFFERED  LOWER, and its payload (or the error of reading it) is in the read buffer
  *
- *   RESIDENT -> MOVING    victim chosen, address reserved              tier_write_move
- *   CLEAN    -> LOWER     dropped without a write                      tier_write_move
- *   MOVING   -> LOWER     PUT succeeded and the owner is unchanged     tier_write_completed (T1, T3)
- *   MOVING   -> RESIDENT  PUT failed, or owner changed or forgotten    tier_write_completed (the new record
- * is discarded) LOWER    -> MOVING    PMEM record on its way to NVMe               tier_write_move LOWER ->
- * READING   GET submitted                                tier_read_submit LOWER    -> BUFFERED  read
- * synchronously, or dead before its GET was submitted (error) READING  -> BUFFERED  GET finished
- * tier_read_completed BUFFERED -> LOWER     not pinned any more and trimmed (T2)         tier_read_trim
- *   BUFFERED -> CLEAN     promoted by its owner                        page_read, types
- *   CLEAN    -> RESIDENT  the owner changes it (record discarded)      page_write, db_changing
+ *   RESIDENT -> MOVING    victim chosen, address reserved            tier_write_move
+ *   CLEAN    -> LOWER     dropped without a write                    tier_write_move
+ *   MOVING   -> LOWER     PUT succeeded, owner unchanged (T1, T3)    tier_write_completed
+ *   MOVING   -> RESIDENT  PUT failed, owner changed or forgotten     tier_write_completed (record discarded)
+ *   LOWER    -> MOVING    PMEM record on its way to NVMe             tier_write_move
+ *   LOWER    -> READING   GET submitted                              tier_read_submit
+ *   LOWER    -> BUFFERED  read blocking, or dead before its GET      tier_read_sync, tier_read_discarded
+ *   READING  -> BUFFERED  GET finished                               tier_read_completed
+ *   BUFFERED -> LOWER     not pinned any more and trimmed (T2)       tier_read_trim
+ *   BUFFERED -> CLEAN     promoted by its owner                      page_read, types
+ *   CLEAN    -> RESIDENT  the owner changes it                       page_write, db_changing (discarded)
  *
  * The manager keeps a state only while it is involved (struct tier_move, struct tier_buffered): MOVING, LOWER
  * (queued), READING, BUFFERED.

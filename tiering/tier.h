@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The tier manager: decides what lives where, moves it, and brings back what commands need. Backends move the
- * bytes.
+ * The tier manager: decides what lives where, moves it, and brings back what commands need. Backends move
+ * the bytes.
  *
- *                 +---------- promote (second read in the window; write) ----------+
- *                 v                                                                |
- *   DRAM ---- demote (victims by policy, zone above target) ----> PMEM ---- demote when PMEM is above its
- * target ----> NVME | ^
- *     +----------------- demote directly when no PMEM is configured or PMEM is full
- * ----------------------------------+
+ *           +-------- promote (second read in the window; write) --------+
+ *           v                                                            |
+ *   DRAM ---+-- demote (victims by policy, zone above target) --> PMEM --+-- demote above its target --> NVME
+ *     |                                                                                                 ^
+ *     +------------------ demote directly when no PMEM is configured or PMEM is full -------------------+
  *
- * Residency of one value or page: RESIDENT, RESIDENT+CLEAN (lower copy valid), MOVING (PUT in flight, still
- * resident and readable; any change cancels it), LOWER (PMEM or NVME reference), LOWER+READING (GET in
- * flight), LOWER+BUFFERED (in the read buffer). tier.c holds the one transition function.
+ * Residency of one value or page: RESIDENT, RESIDENT+CLEAN (lower copy valid), MOVING (PUT in flight,
+ * still resident and readable; any change cancels it), LOWER (PMEM or NVME reference), LOWER+READING (GET
+ * in flight), LOWER+BUFFERED (in the read buffer). tier.c holds the one transition function.
  *
  * T1 A demotion is completed only if the owner still holds exactly what was submitted; otherwise the new
- * record is discarded. T2 A page brought in for a parked client stays in the read buffer until that client
- * has run. T3 A value is dropped from DRAM only after its PUT completed with status 0, or when its lower copy
- * is clean. T4 Reads of the same record in flight are one.
+ *    record is discarded.
+ * T2 A page brought in for a parked client stays in the read buffer until that client has run.
+ * T3 A value is dropped from DRAM only after its PUT completed with status 0, or when its lower copy is
+ *    clean.
+ * T4 Reads of the same record in flight are one.
  *
  * Executor only. Nothing here blocks but tier_start, tier_stop, tier_stress_now and the sync reads.
  */

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What a tier backend is: a store of immutable records, each named by a 61-bit address, written once, read
- * any number of times, discarded once. Asynchronous and batch-first. tier_null.c is the backend to copy; all
- * backends pass tests/unit/test_tier_conformance.c.
+ * What a tier backend is: a store of immutable records, each named by a 61-bit address, written once,
+ * read any number of times, discarded once. Asynchronous and batch-first. tier_null.c is the backend to
+ * copy; all backends pass tests/unit/test_tier_conformance.c.
  *
- * Life of an address: reserve (executor) -> submit PUT -> completion 0 (the record is readable) or an error
- * (the address is void: the backend has forgotten it) -> any number of GETs -> discard. An address may be
- * discarded while its PUT or a GET is in flight: the operation still completes (GET perhaps with
+ * Life of an address: reserve (executor) -> submit PUT -> completion 0 (the record is readable) or an
+ * error (the address is void: the backend has forgotten it) -> any number of GETs -> discard. An address
+ * may be discarded while its PUT or a GET is in flight: the operation still completes (GET perhaps with
  * FIRN_ENOTFOUND), and the space comes back afterwards.
  *
- * B1 A record reads back byte for byte, or fails with FIRN_ECORRUPT (checksum seeded with the address), never
- * silently different. B2 Operations of one submit may complete in any order; each completes exactly once. B3
- * Nothing here calls back into the submitter; completions are pushed to the sink and the sink's wake is
- * called.
+ * B1 A record reads back byte for byte, or fails with FIRN_ECORRUPT (checksum seeded with the address),
+ *    never silently different.
+ * B2 Operations of one submit may complete in any order; each completes exactly once.
+ * B3 Nothing here calls back into the submitter; completions are pushed to the sink and the sink's wake
+ *    is called.
  *
  * Threads: executor unless said otherwise; backend threads only push completions.
  */

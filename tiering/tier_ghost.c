@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The ghost table: which records below DRAM were read lately and how often, so that the second read within
- * the window promotes and a scan (every record once) does not. Four-way set-associative, 8 bytes a record: a
- * 32-bit tag of the reference, a 16-bit time, a count.
+ * The ghost table: which records below DRAM were read lately and how often, so that the second read
+ * within the window promotes and a scan (every record once) does not. Four-way set-associative, 8 bytes a
+ * record: a 32-bit tag of the reference, a 16-bit time, a count.
  *
- * The window is the table itself: a read pushes out the longest unread of its four neighbours, and an entry
- * not read for GHOST_AGE_MAX table-fulls of reads counts as new. Two references sharing a tag (1 in 2^32 per
- * pair) promote one another early; harmless.
+ * The window is the table itself: a read pushes out the longest unread of its four neighbours, and an
+ * entry not read for GHOST_AGE_MAX table-fulls of reads counts as new. Two references sharing a tag (1 in
+ * 2^32 per pair) promote one another early; harmless.
  */
 #include <string.h>
 

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The null backend: a complete tier whose medium is memory. The one to copy when writing another, and the one
- * the manager's tests run on.
+ * The null backend: a complete tier whose medium is memory. The one to copy when writing another, and the
+ * one the manager's tests run on.
  *
  * Payloads live in one shared anonymous mapping (the medium): it is neither in memory_used() nor in the
  * process's anonymous memory, as a file would not be, so tests of memory limits mean something. Space is
  * handed out in powers of two of 64 bytes and reused; the tier is full when the payloads reserved exceed
  * bytes_max. What is known of a record (place, size, checksum) is in DRAM.
  *
- * N1 A record is reachable from reserve to discard (table); its space is freed when no operation uses it any
- * more (users). N2 Addresses only rise and are never reused, in both flavours. N3 `ready` is set once the
- * payload is complete; a GET before that is FIRN_ENOTFOUND.
+ * N1 A record is reachable from reserve to discard (table); its space is freed when no operation uses it
+ *    any more (users).
+ * N2 Addresses only rise and are never reused, in both flavours.
+ * N3 `ready` is set once the payload is complete; a GET before that is FIRN_ENOTFOUND.
  *
  * Threads: reserve, submit, discard... on the executor; one worker runs the operations; `lock` covers
  * everything both see.

@@ -1,30 +1,31 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Pressure: how much memory there is, which zone that is, how much to demote for it, and whether writers may
- * run.
+ * Pressure: how much memory there is, which zone that is, how much to demote for it, and whether writers
+ * may run.
  *
  *   0 ........ target ........ high ........ limit ........ maxmemory
  *     FREE      BACKGROUND      DELAY         LIMIT
  *
- * used is what Firn counts (memory_used) plus what backends hold beyond it. The promise is about the process:
- * resident anonymous memory stays within maxmemory + 10%. The difference (binary, stacks, allocator's
- * fragmentation and caches) is taken from the limit:
+ * used is what Firn counts (memory_used) plus what backends hold beyond it. The promise is about the
+ * process: resident anonymous memory stays within maxmemory + 10%. The difference (binary, stacks,
+ * allocator's fragmentation and caches) is taken from the limit:
  *
- *   limit = maxmemory * 1.05 - base - penalty, between maxmemory / 2 and maxmemory; target 90%, high 95% of
- * it
+ *   limit = maxmemory * 1.05 - base - penalty, between maxmemory / 2 and maxmemory
+ *   target = 90% of limit, high = 95%
  *
  * base is the difference measured when the tiers started, penalty a controller: while resident memory is
- * above maxmemory * 1.05 it grows by a quarter of the excess every 100 ms (and the allocator is asked for its
- * free memory), below 1.03 it shrinks slowly. It is not simply the present difference, because demoting
- * raises that (freed memory lingers, holes are filled by later values): subtracting it would drive the limit
- * down in a spiral. That is also why there is a floor.
+ * above maxmemory * 1.05 it grows by a quarter of the excess every 100 ms (and the allocator is asked for
+ * its free memory), below 1.03 it shrinks slowly. It is not simply the present difference, because
+ * demoting raises that (freed memory lingers, holes are filled by later values): subtracting it would
+ * drive the limit down in a spiral. That is also why there is a floor.
  *
- * Z1 Victims are demoted while used, less what moves in flight will free, is above target. A turn spends 60
- * us at target, TIER_TURN_US_MAX from high on. Z2 DELAY: every command admitted owes up to 10 ms, in
- * proportion to the overshoot; one is delayed when the debt reaches a millisecond (timers know no less), so
- * that a single pipeline pays the same per command as a thousand clients do. Z3 LIMIT: writers are parked,
- * never refused, unless the lowest tier is full or its writes have failed for a second, or nothing is left to
- *    demote. Whatever ends that calls room().
+ * Z1 Victims are demoted while used, less what moves in flight will free, is above target. A turn spends
+ *    60 us at target, TIER_TURN_US_MAX from high on.
+ * Z2 DELAY: every command admitted owes up to 10 ms, in proportion to the overshoot; one is delayed when
+ *    the debt reaches a millisecond (timers know no less), so that a single pipeline pays the same per
+ *    command as a thousand clients do.
+ * Z3 LIMIT: writers are parked, never refused, unless the lowest tier is full or its writes have failed
+ *    for a second, or nothing is left to demote. Whatever ends that calls room().
  * Z4 Reads are never held up, and promotions stop at LIMIT: they would have to be demoted at once.
  */
 #include <string.h>

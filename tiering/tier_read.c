@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The read buffer: from the reference of an NVMe record to its payload, or to the error its read ended with,
- * or to the read in flight.
+ * The read buffer: from the reference of an NVMe record to its payload, or to the error its read ended
+ * with, or to the read in flight.
  *
  * R1 There is at most one entry, hence one GET, per reference (T4). Entries are in exactly one place: the
- * queue (LOWER, to be submitted), with the backend (READING), pinned (BUFFERED, pins > 0), or the remainder,
- * an LRU list (BUFFERED, pins 0). R2 A reader (struct tier_read) pins each of its entries from tier_read to
- * tier_read_done (T2). R3 The remainder holds at most share of the memory limit and is trimmed only between
- * commands: a payload handed out stays for the turn. An entry with an error, without a reader, is dropped at
- * once, so that the next reader tries the device again. R4 Callbacks run only from tier_complete, after all
- * completions of that call are taken in; they may call tier_read and tier_read_done. R5 An entry whose record
- * was discarded answers nobody new (references are unique) and goes when its reader has.
+ *    queue (LOWER, to be submitted), with the backend (READING), pinned (BUFFERED, pins > 0), or the
+ *    remainder, an LRU list (BUFFERED, pins 0).
+ * R2 A reader (struct tier_read) pins each of its entries from tier_read to tier_read_done (T2).
+ * R3 The remainder holds at most share of the memory limit and is trimmed only between commands: a
+ *    payload handed out stays for the turn. An entry with an error, without a reader, is dropped at once,
+ *    so that the next reader tries the device again.
+ * R4 Callbacks run only from tier_complete, after all completions of that call are taken in; they may
+ *    call tier_read and tier_read_done.
+ * R5 An entry whose record was discarded answers nobody new (references are unique) and goes when its
+ *    reader has.
  */
 #include <string.h>
 

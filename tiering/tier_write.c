@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Moves: demotions in flight, from a victim to a finished record whose reference replaces the content at its
- * owner.
+ * Moves: demotions in flight, from a victim to a finished record whose reference replaces the content at
+ * its owner.
  *
- * W1 The bytes of a PUT cannot change while it is in flight: a DRAM page is held by a reference (kind PAGE:
- * taken by the keyspace's begin; kind ENTRY: by us), inline values and PMEM payloads are copied into the
- * move's buffer. W2 A move with an owner is found by it (by_owner), one from PMEM by its source record
- * (by_source), so that tier_forget, and the discard of the source, make it void: its completion then touches
- * neither owner nor source and discards the new record (T1). W3 An address is discarded by the manager only
- * after its PUT completed. W4 Bytes in flight are at most a share of the memory limit, except that one move
- * is always possible. W5 Moves are pooled with their buffers; the pool's buffers are bounded too.
+ * W1 The bytes of a PUT cannot change while it is in flight: a DRAM page is held by a reference (kind
+ *    PAGE: taken by the keyspace's begin; kind ENTRY: by us), inline values and PMEM payloads are copied
+ *    into the move's buffer.
+ * W2 A move with an owner is found by it (by_owner), one from PMEM by its source record (by_source), so
+ *    that tier_forget, and the discard of the source, make it void: its completion then touches neither
+ *    owner nor source and discards the new record (T1).
+ * W3 An address is discarded by the manager only after its PUT completed.
+ * W4 Bytes in flight are at most a share of the memory limit, except that one move is always possible.
+ * W5 Moves are pooled with their buffers; the pool's buffers are bounded too.
  */
 #include <string.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Pages: the unit of residency, copy-on-write, freeing, checksums and I/O. And page references: where a page
- * is now.
+ * Pages: the unit of residency, copy-on-write, freeing, checksums and I/O. And page references: where a
+ * page is now.
  *
  * A page reference is 64 bits, the low three a tag:
  *   0 DRAM    pointer to struct page (0 as a whole: none)
@@ -10,14 +10,15 @@
  *   3 NVME    address of the NVMe backend: has to be read first
  * An address is 61 bits, chosen by the backend, and says everything needed to read or discard the record.
  *
- * Invariants
- *  P1 A DRAM page with refs > 1 is never changed: a writer copies it first (page_write).
- *  P2 page->lower is 0 or a PMEM/NVME reference to a record with exactly the page's present content (clean
- * copy). P3 One reference owns one count (DRAM) or the record (PMEM, NVME): page_release gives it back
- * exactly once. P4 A reference to a lower tier never changes while a command runs but by the calls below.
+ * P1 A DRAM page with refs > 1 is never changed: a writer copies it first (page_write).
+ * P2 page->lower is 0 or a PMEM/NVME reference to a record with exactly the page's present content (clean
+ *    copy).
+ * P3 One reference owns one count (DRAM) or the record (PMEM, NVME): page_release gives it back exactly
+ *    once.
+ * P4 A reference to a lower tier never changes while a command runs but by the calls below.
  *
- * Threads: executor only, but for page_create/page_free_unshared (any thread: workers fill pages nobody else
- * sees yet).
+ * Threads: executor only, but for page_create/page_free_unshared (any thread: workers fill pages nobody
+ * else sees yet).
  */
 #ifndef FIRN_PAGE_PAGE_H
 #define FIRN_PAGE_PAGE_H

@@ -479,12 +479,9 @@ static unsigned sequence_victims(struct object *object, int from, unsigned scan,
                                  struct type_victim *victims_out, unsigned limit) {
     struct string_sequence *sequence = (struct string_sequence *)object;
     unsigned filled = 0;
-    if (sequence->count == 0) return 0;
+    if (scan > sequence->count) scan = sequence->count; /* no page twice in one call */
     for (; scan > 0 && filled < limit; scan--) {
-        if (object->sweep >= sequence->count) {
-            object->sweep = 0;
-            if (scan > sequence->count) scan = sequence->count + 1; /* not the same page twice in one call */
-        }
+        if (object->sweep >= sequence->count) object->sweep = 0;
         uint64_t place = object->sweep++;
         uint64_t ref = sequence->pages[place];
         if (ref == 0 || (int)page_ref_tag(ref) != from) continue;

@@ -106,27 +106,41 @@ static void prefetch_bucket(const uint64_t *slots, enum table_residency from) {
     }
 }
 
+/*
+ * Sweep the database of the hand from the hand on, in buckets that end at or before ${end} (0: at its end):
+ * candidates are added to the ${count} in the window until there are ${wanted} or ${*buckets_inout} buckets
+ * were seen. Whether it came to the end.
+ */
+static int collect_database(enum table_residency from, uint64_t end, unsigned *buckets_inout,
+                            unsigned *count_inout, unsigned wanted) {
+    struct db *db = db_at(hand_db[from] % db_count());
+    uint64_t *ahead = NULL, position = hands[from];
+    if (db->residency[from] == 0) return 1;
+    position = table_sweep(&db->table, position, &ahead);
+    prefetch_bucket(ahead, from);
+    while (ahead != NULL) {
+        if (end != 0 && (position == 0 || position > end)) return 1;
+        if (*count_inout == wanted || *buckets_inout == 0) return 0;
+        uint64_t *slots = ahead;
+        hands[from] = position;
+        ahead = NULL;
+        if (position != 0) { /* one bucket ahead with the prefetch */
+            position = table_sweep(&db->table, position, &ahead);
+            prefetch_bucket(ahead, from);
+        }
+        --*buckets_inout;
+        *count_inout = collect_bucket(db, slots, from, *count_inout, wanted);
+    }
+    return 1;
+}
+
 /* Sweep on and fill the window with up to ${wanted} candidates, none twice; how many. */
 static unsigned collect_keys(enum table_residency from, unsigned wanted) {
-    unsigned count = 0, buckets = 0, databases_left = db_count() + 1;
+    unsigned count = 0, buckets = WINDOW_BUCKETS;
     uint64_t start = hands[from];
-    while (count < wanted && buckets < WINDOW_BUCKETS && databases_left-- > 0) {
-        struct db *db = db_at(hand_db[from] % db_count());
-        uint64_t end = databases_left == 0 ? start : UINT64_MAX; /* back where we began: up to there */
-        uint64_t *ahead = NULL, position = hands[from];
-        if (db->residency[from] > 0 && position < end) position = table_sweep(&db->table, position, &ahead);
-        prefetch_bucket(ahead, from);
-        while (ahead != NULL && count < wanted && buckets++ < WINDOW_BUCKETS && hands[from] < end) {
-            uint64_t *slots = ahead;
-            hands[from] = position;
-            ahead = NULL;
-            if (position != 0) { /* one bucket ahead with the prefetch */
-                position = table_sweep(&db->table, position, &ahead);
-                prefetch_bucket(ahead, from);
-            }
-            count = collect_bucket(db, slots, from, count, wanted);
-        }
-        if (ahead != NULL) break;
+    for (unsigned i = 0; i <= db_count(); i++) {
+        if (i == db_count() && start == 0) break; /* back where it began */
+        if (!collect_database(from, i == db_count() ? start : 0, &buckets, &count, wanted)) break;
         hands[from] = 0;
         hand_db[from] = (hand_db[from] + 1) % db_count();
     }

@@ -31,7 +31,7 @@
 #define PMEM_DATA_OFFSET      4096u /* extents begin here */
 #define PMEM_EXTENT_BYTES_MIN (64u << 10)
 #define PMEM_EXTENT_BYTES_MAX (16u << 20)
-#define PMEM_EXTENTS_WANTED   4096u /* extents are about this many */
+#define PMEM_EXTENTS_WANTED   1024u /* extents are about this many */
 #define PMEM_CLASSES_MAX      192u
 #define PMEM_QUEUE_BATCHES    1024u
 #define PMEM_TAKE_BATCHES     16u        /* batches the worker takes at once, with one drain */

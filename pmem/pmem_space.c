@@ -32,13 +32,14 @@ struct pmem_extent {
 /* --- classes --- */
 
 static void space_make_classes(struct pmem_space *space) {
-    uint32_t slot = PMEM_UNIT_BYTES, divisor = 15;
+    uint32_t payload = PMEM_UNIT_BYTES, divisor = 15;
     unsigned count = 0;
-    while (slot <= space->extent_bytes / 16) {
-        space->class_bytes[count++] = slot;
-        uint32_t top = 1u << (31 - __builtin_clz(slot)); /* steps change at powers of two */
-        uint32_t step = top / 8 < PMEM_UNIT_BYTES ? PMEM_UNIT_BYTES : top / 8;
-        slot += step;
+    space->class_bytes[count++] = PMEM_UNIT_BYTES;
+    /* One unit more than the payload sizes that matter (1 KiB, 4 KiB...): for the header. */
+    while (payload + PMEM_UNIT_BYTES <= space->extent_bytes / 16) {
+        space->class_bytes[count++] = payload + PMEM_UNIT_BYTES;
+        uint32_t top = 1u << (31 - __builtin_clz(payload)); /* steps change at powers of two */
+        payload += top / 8 < PMEM_UNIT_BYTES ? PMEM_UNIT_BYTES : top / 8;
     }
     for (; divisor >= 2; divisor--) {
         uint32_t bytes = space->extent_bytes / divisor / PMEM_UNIT_BYTES * PMEM_UNIT_BYTES;

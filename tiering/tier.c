@@ -136,17 +136,17 @@ static void init_devices(void) {
     tier_manager.pmem.tag = PAGE_TAG_PMEM;
     tier_manager.pmem.name = "pmem";
     tier_manager.pmem.write_full =
-        "OOM command not allowed: tier pmem is full. Raise tier-pmem-size, add a tier-nvme-path, delete "
-        "keys, or let the coldest go with tier-full-policy evict";
+        "-OOM command not allowed: tier pmem is full. Raise tier-pmem-size, add a tier-nvme-path, delete "
+        "keys, or let the coldest go with tier-full evict";
     tier_manager.pmem.write_broken =
-        "OOM command not allowed: tier pmem fails to take values and memory is full, see the log";
+        "-OOM command not allowed: tier pmem fails to take values and memory is full, see the log";
     tier_manager.nvme.tag = PAGE_TAG_NVME;
     tier_manager.nvme.name = "nvme";
     tier_manager.nvme.write_full =
-        "OOM command not allowed: tier nvme is full. Raise tier-nvme-size (and see that the disk has room), "
-        "delete keys, or let the coldest go with tier-full-policy evict";
+        "-OOM command not allowed: tier nvme is full. Raise tier-nvme-size (and see that the disk has room), "
+        "delete keys, or let the coldest go with tier-full evict";
     tier_manager.nvme.write_broken =
-        "OOM command not allowed: tier nvme fails to write and memory is full, see the log";
+        "-OOM command not allowed: tier nvme fails to write and memory is full, see the log";
 }
 
 int tier_start(const struct tier_config *config, const struct tier_keyspace_hooks *hooks, char *message,

@@ -121,7 +121,7 @@ enum tier_admission { TIER_ADMIT, TIER_DELAY, TIER_PARK, TIER_REFUSE };
 /*
  * May a command that can need memory run now? DELAY: run it after *delay_us_out; PARK: ask again when
  * tier_on_room calls; REFUSE: lower tiers are full or broken: reply error ${message_out} (static text naming
- * the tier). Always ADMIT with no tiers (src/keyspace/evict.h then decides).
+ * the tier, beginning with "-OOM"). Always ADMIT with no tiers (src/keyspace/evict.h then decides).
  */
 enum tier_admission tier_admit(int64_t *delay_us_out, const char **message_out);
 /* Called (executor) whenever parked writers may try again. One callback. */

@@ -271,9 +271,8 @@ static const char *refusal(void) {
     if (lowest->full_since_us != 0 && tier_manager.full_policy == TIER_FULL_ERROR) return lowest->write_full;
     if (pressure.starving_since_us != 0 && now - pressure.starving_since_us > STARVED_REFUSE_US) {
         if (lowest->full_since_us != 0) return lowest->write_full;
-        return "OOM command not allowed when used memory > 'maxmemory': keys and buffers alone fill it and "
-               "no value is left to move "
-               "to the tiers. Raise maxmemory";
+        return "-OOM command not allowed when used memory > 'maxmemory': keys and buffers alone fill it, and "
+               "no value is left to move to the tiers. Raise maxmemory";
     }
     return NULL;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* links: firn_tier_conformance firn_rocks firn_tiering */
+/* links: firn_tier_conformance firn_rocks firn_pmem firn_tiering */
 /*
  * Goal: whatever the placement and the timing, a value reads as what was set last. Method: random set, get,
  * change, delete, demote and stress against the model of tier_fake.c (which verifies every read), under
- * memory pressure, with PMEM, NVMe, both, RocksDB, and forced placements; several readers wait at a time, so
- * that reads, moves and changes overlap.
+ * memory pressure, with PMEM, NVMe, both, the real backends, and forced placements; several readers wait at a
+ * time, so that reads, moves and changes overlap.
  */
 #include <ftw.h>
 #include <setjmp.h>
@@ -18,6 +18,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "pmem/pmem.h"
 #include "rocks/rocks.h"
 #include "tier_fake.h"
 
@@ -123,7 +124,7 @@ static void run(void **state) {
     random_seed(setting->keys + setting->steps);
     fake_init(setting->keys);
     struct tier_config config =
-        fake_config(setting->pmem, 6 * MIB, setting->nvme, 256 * MIB, setting->memory_max);
+        fake_config(setting->pmem, 8 * MIB, setting->nvme, 256 * MIB, setting->memory_max);
     char folder[] = "/tmp/firn-tier-model-XXXXXX", pmem_path[64], nvme_path[64];
     assert_non_null(mkdtemp(folder));
     snprintf(pmem_path, sizeof pmem_path, "%s/pmem", folder);
@@ -175,8 +176,9 @@ int main(void) {
         {"both, no limit", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_OFF, 1000, 60000, 3000},
         {"forced pmem", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_PMEM, 300, 8000, 5000},
         {"forced nvme", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_NVME, 300, 8000, 5000},
-        {"rocks, pressure", &tier_null_pmem_ops, &rocks_ops, 6 * MIB, TIER_STRESS_OFF, 5002, 50000, 9000},
-        {"rocks, at random", &tier_null_pmem_ops, &rocks_ops, 0, TIER_STRESS_RANDOM, 301, 3000, 5000},
+        {"real, pressure", &pmem_ops, &rocks_ops, 6 * MIB, TIER_STRESS_OFF, 5002, 50000, 9000},
+        {"rocks, pressure", NULL, &rocks_ops, 6 * MIB, TIER_STRESS_OFF, 5003, 50000, 9000},
+        {"real, at random", &pmem_ops, &rocks_ops, 0, TIER_STRESS_RANDOM, 301, 3000, 5000},
         {"at random", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_RANDOM, 300, 8000, 5000},
     };
     struct CMUnitTest tests[sizeof settings / sizeof settings[0]];

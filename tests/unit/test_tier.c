@@ -424,7 +424,7 @@ static void test_full(void **state) {
     }
     assert_true(key < 3000);
     assert_non_null(message);
-    assert_memory_equal(message, "OOM ", 4);
+    assert_memory_equal(message, "-OOM ", 5);
     assert_non_null(strstr(message, "tier nvme is full"));
     assert_int_equal(fake_check_all(), 0);
     for (unsigned gone = 0; gone < key / 2; gone++)

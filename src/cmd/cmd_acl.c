@@ -7,10 +7,12 @@
 
 #include <stdio.h>
 
+#include "base/bytes_builder.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "cmd/call.h"
+#include "cmd/cmd_client.h"
 #include "cmd/command.h"
 #include "cmd/dispatch.h"
 #include "ds/sha256.h"
@@ -20,7 +22,6 @@
 #define LOG_MERGE_MS      60000
 #define PASSWORD_BITS     256
 #define PASSWORD_BITS_MAX 4096
-#define CLIENT_TEXT_BYTES 192u
 
 /* --- the log of refused authentications, newest first --- */
 
@@ -28,8 +29,8 @@ struct refusal {
     struct refusal *older;
     uint64_t id, count;
     int64_t created_ms, updated_ms;
-    char address[CLIENT_TEXT_BYTES];
-    uint64_t client_id;
+    char *client;    /* as CLIENT LIST shows it */
+    char object[32]; /* the command: auth or hello */
     char user[128];
 };
 
@@ -43,6 +44,7 @@ static void forget_beyond(uint64_t limit) {
     while (*link != NULL) {
         struct refusal *refusal = *link;
         *link = refusal->older;
+        memory_free(refusal->client);
         memory_free(refusal);
         refusal_count--;
     }
@@ -59,12 +61,17 @@ void cmd_acl_log_failure(const struct client *client, struct bytes user) {
         refusal->older = newest;
         newest = refusal;
         refusal_count++;
+        const struct command *command = client->command;
+        snprintf(refusal->object, sizeof refusal->object, "%s", command != NULL ? command->name : "auth");
         snprintf(refusal->user, sizeof refusal->user, "%.*s", (int)user.size, (const char *)user.data);
     }
     refusal->count++;
     refusal->updated_ms = now;
-    refusal->client_id = client->id;
-    client_address(client, refusal->address, sizeof refusal->address);
+    struct bytes_builder text = {0};
+    cmd_client_describe(&text, client);
+    bytes_builder_append_byte(&text, 0);
+    memory_free(refusal->client);
+    refusal->client = (char *)text.data;
     forget_beyond(dispatch_config.acllog_max_len);
 }
 
@@ -77,13 +84,13 @@ static void reply_refusal(struct reply *reply, const struct refusal *refusal) {
     reply_bulk_text(reply, "context");
     reply_bulk_text(reply, "toplevel");
     reply_bulk_text(reply, "object");
-    reply_bulk_text(reply, "AUTH");
+    reply_bulk_text(reply, refusal->object);
     reply_bulk_text(reply, "username");
     reply_bulk_text(reply, refusal->user);
     reply_bulk_text(reply, "age-seconds");
     reply_double(reply, (double)(clock_wall_ms() - refusal->created_ms) / 1000);
     reply_bulk_text(reply, "client-info");
-    reply_bulk_format(reply, "id=%llu addr=%s", (unsigned long long)refusal->client_id, refusal->address);
+    reply_bulk_text(reply, refusal->client);
     reply_bulk_text(reply, "entry-id");
     reply_integer(reply, (int64_t)refusal->id);
     reply_bulk_text(reply, "timestamp-created");

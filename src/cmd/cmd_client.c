@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* CLIENT and its subcommands. Client-side caching (CLIENT TRACKING) comes with a later version: it says so.
  */
+#include "cmd/cmd_client.h"
+
 #include <stdio.h>
 
 #include "base/bytes_builder.h"
@@ -34,8 +36,7 @@ static const char *or_empty(const char *text) {
     return text != NULL ? text : "";
 }
 
-/* One line about ${client}, without newline, fields in Redis's order. */
-static void describe(struct bytes_builder *out, const struct client *client) {
+void cmd_client_describe(struct bytes_builder *out, const struct client *client) {
     char address[ADDRESS_BYTES], local[ADDRESS_BYTES], flags[16];
     struct client_memory memory;
     client_address(client, address, sizeof address);
@@ -63,7 +64,7 @@ static void describe(struct bytes_builder *out, const struct client *client) {
 
 int cmd_client_info(struct call *call) {
     struct bytes_builder out = {0};
-    describe(&out, call->client);
+    cmd_client_describe(&out, call->client);
     bytes_builder_append_byte(&out, '\n');
     reply_verbatim(call->reply, "txt", bytes_builder_bytes(&out));
     bytes_builder_fini(&out);
@@ -90,7 +91,7 @@ static int parse_class(struct call *call, struct bytes text, enum client_class *
 }
 
 static void describe_line(struct bytes_builder *out, const struct client *client) {
-    describe(out, client);
+    cmd_client_describe(out, client);
     bytes_builder_append_byte(out, '\n');
 }
 

@@ -51,7 +51,7 @@ static void reply_texts(struct reply *reply, const char *const *texts) {
     size_t count = 0;
     while (texts != NULL && texts[count] != NULL)
         count++;
-    reply_array(reply, count);
+    reply_set(reply, count);
     for (size_t i = 0; i < count; i++)
         reply_bulk_text(reply, texts[i]);
 }
@@ -153,7 +153,7 @@ static void reply_info(struct reply *reply, const struct command *command) {
     reply_categories(reply, command->acl_categories);
     reply_texts(reply, command->tips);
     reply_key_specs(reply, command);
-    reply_array(reply, available_subcommands(command));
+    reply_set(reply, available_subcommands(command));
     for (unsigned i = 0; i < command->subcommand_count; i++) {
         if (command->subcommands[i].handler != NULL) reply_info(reply, &command->subcommands[i]);
     }
@@ -179,7 +179,7 @@ int cmd_command_info(struct call *call) {
         if (command != NULL)
             reply_info(call->reply, command);
         else
-            reply_null_array(call->reply);
+            reply_null(call->reply);
     }
     return 0;
 }
@@ -365,6 +365,25 @@ int cmd_command_list(struct call *call) {
 
 /* --- COMMAND GETKEYS, GETKEYSANDFLAGS --- */
 
+/* Whether one of argv[from..] is ${word}. */
+static int has_word(const struct bytes *argv, size_t argc, size_t from, const char *word) {
+    for (size_t i = from; i < argc; i++) {
+        if (bytes_is(argv[i], word)) return 1;
+    }
+    return 0;
+}
+
+/* What a command whose key flags depend on its arguments (variable_flags) does to its key this time. */
+static const char *actual_flags(const struct command *command, const struct bytes *argv, size_t argc,
+                                const char *flags) {
+    if (strcmp(command->name, "set") == 0)
+        return has_word(argv, argc, 3, "GET") ? "RW access update" : "OW update";
+    if (strcmp(command->name, "bitfield") == 0)
+        return has_word(argv, argc, 2, "SET") || has_word(argv, argc, 2, "INCRBY") ? "RW access update"
+                                                                                   : "RO access";
+    return flags;
+}
+
 static int reply_keys(struct call *call, int with_flags) {
     const struct bytes *argv = call->argv + 2;
     size_t argc = call->argc - 2;
@@ -394,7 +413,7 @@ static int reply_keys(struct call *call, int with_flags) {
         for (int i = 0; i < count; i++) {
             if (with_flags) reply_array(call->reply, 2);
             reply_bulk(call->reply, argv[positions[i]]);
-            if (with_flags) reply_words(call->reply, flags[i]);
+            if (with_flags) reply_words(call->reply, actual_flags(command, argv, argc, flags[i]));
         }
     }
     memory_free(positions);

@@ -26,6 +26,7 @@
  *    command as a thousand clients do.
  * Z3 LIMIT: writers are parked, never refused, unless the lowest tier is full or its writes have failed
  *    for a second, or nothing is left to demote. Whatever ends that calls room().
+ *    Where the limit is below maxmemory and nothing is left to demote, writers go on up to maxmemory.
  * Z4 Reads are never held up, and promotions stop at LIMIT: they would have to be demoted at once.
  */
 #include <string.h>
@@ -259,6 +260,14 @@ void tier_pressure_cron(void) {
 
 /* --- writers --- */
 
+/* The limit was lowered for the allocator's sake, and there is no value left to demote: then maxmemory itself
+ * counts. Otherwise a small maxmemory, of which backends and tables take the most part, would stop all
+ * writes. */
+static int nothing_to_give(void) {
+    return pressure.starving_since_us != 0 && pressure.used < pressure.memory_max &&
+           tier_lowest()->full_since_us == 0 && tier_lowest()->failing_since_us == 0;
+}
+
 /* Why waiting would not help, or NULL. */
 static const char *refusal(void) {
     const struct tier_device *lowest = tier_lowest();
@@ -288,6 +297,7 @@ enum tier_admission tier_admit(int64_t *delay_us_out, const char **message_out) 
     tier_pressure_update();
     if (pressure.zone < TIER_ZONE_DELAY) return TIER_ADMIT;
     if (pressure.zone == TIER_ZONE_LIMIT) {
+        if (nothing_to_give()) return TIER_ADMIT;
         pressure.told_to_wait = 1;
         *message_out = refusal();
         if (*message_out != NULL)
@@ -314,7 +324,7 @@ void tier_pressure_room(void) {
     if (!pressure.told_to_wait || pressure.room == NULL) return;
     /* A little below the limit, so that those let in do not find it reached again by the first of them. */
     uint64_t below = pressure.limit - (pressure.limit - pressure.high) / 8;
-    if (pressure.memory_max > 0 && pressure.used >= below && refusal() == NULL) return;
+    if (pressure.memory_max > 0 && pressure.used >= below && !nothing_to_give() && refusal() == NULL) return;
     pressure.told_to_wait = 0;
     pressure.room(pressure.room_ctx);
 }

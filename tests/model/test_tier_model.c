@@ -176,8 +176,8 @@ int main(void) {
         {"both, no limit", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_OFF, 1000, 60000, 3000},
         {"forced pmem", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_PMEM, 300, 8000, 5000},
         {"forced nvme", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_NVME, 300, 8000, 5000},
-        {"real, pressure", &pmem_ops, &rocks_ops, 6 * MIB, TIER_STRESS_OFF, 5002, 50000, 9000},
-        {"rocks, pressure", NULL, &rocks_ops, 6 * MIB, TIER_STRESS_OFF, 5003, 50000, 9000},
+        {"real, pressure", &pmem_ops, &rocks_ops, 16 * MIB, TIER_STRESS_OFF, 5002, 50000, 60000},
+        {"rocks, pressure", NULL, &rocks_ops, 16 * MIB, TIER_STRESS_OFF, 5003, 50000, 60000},
         {"real, at random", &pmem_ops, &rocks_ops, 0, TIER_STRESS_RANDOM, 301, 3000, 5000},
         {"at random", &tier_null_pmem_ops, &tier_null_ops, 0, TIER_STRESS_RANDOM, 300, 8000, 5000},
     };

@@ -209,6 +209,16 @@ static void reply_failure(struct reply *reply, int error) {
     }
 }
 
+/* argv with secrets hidden, in counted memory. */
+static struct bytes *redact(const struct call *call) {
+    struct bytes *shown = memory_alloc(call->argc * sizeof *shown);
+    for (size_t i = 0; i < call->argc; i++) {
+        int hidden = i < 64 && (call->redacted >> i & 1);
+        shown[i] = hidden ? bytes_of_text("(redacted)") : call->argv[i];
+    }
+    return shown;
+}
+
 /* The command has run to its end: statistics, slow log, MONITOR. */
 static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
     struct client *client = call->client;
@@ -217,14 +227,10 @@ static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
     dispatch__count_call(command, ns, errors != 0);
     dispatch_stats.commands++;
     client->last_command = command;
-    struct bytes shown[SLOWLOG_ARGUMENTS_MAX + 1];
     const struct bytes *argv = call->argv;
     int64_t us = (int64_t)(ns / 1000);
-    if (__builtin_expect(call->redacted != 0, 0) && call->argc <= SLOWLOG_ARGUMENTS_MAX) {
-        for (size_t i = 0; i < call->argc; i++)
-            shown[i] = call->redacted >> i & 1 ? bytes_of_text("(redacted)") : call->argv[i];
-        argv = shown;
-    }
+    struct bytes *shown = NULL;
+    if (__builtin_expect(call->redacted != 0, 0)) argv = shown = redact(call);
     if (__builtin_expect(us >= SLOW_US, 0)) {
         clock_update();
         latency_add(command->flags & COMMAND_FAST ? "fast-command" : "command", us / 1000);
@@ -235,6 +241,7 @@ static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
     if (__builtin_expect(dispatch_stats.monitors != 0, 0) && !dispatch_config.loading &&
         !(command->flags & (COMMAND_SKIP_MONITOR | COMMAND_ADMIN)))
         cmd_monitor_feed(client, argv, call->argc);
+    memory_free(shown);
     memory_free(call->rewritten_argv);
 }
 

@@ -18,8 +18,7 @@
 #include "cmd/dispatch_internal.h"
 #include "cmd/latency.h"
 
-#define DELAY_US_MIN     1000 /* shorter delays are owed */
-#define ROOM_WRITERS_MAX 64u  /* parked writers tried again per call of tier_on_room */
+#define DELAY_US_MIN 1000 /* shorter delays are owed */
 
 struct waiting {
     struct dispatch_state *first, *last;
@@ -186,10 +185,10 @@ int dispatch__park_memory(struct dispatch_state *state) {
     return park(state, PARKED_MEMORY, STAGE_ADMIT);
 }
 
-/* There may be room: the oldest writers try again (and are put back in their place if there is not). */
+/* There may be room: all writers try again, oldest first; those who find none go back to their places. */
 static void room(void *ctx) {
     (void)ctx;
-    for (unsigned i = 0; i < ROOM_WRITERS_MAX && writers.first != NULL; i++)
+    while (writers.first != NULL)
         wake(writers.first);
 }
 
@@ -271,6 +270,7 @@ void dispatch__park_start(struct loop *loop) {
 
 void dispatch__park_cron(void) {
     (void)dispatch_paused(); /* ends one that is over */
+    if (writers.first != NULL && tier_zone() != TIER_ZONE_LIMIT) room(NULL);
     if (park_loop != NULL) return;
     int64_t now = clock_monotonic_us();
     for (struct dispatch_state *state = delayed.first, *next; state != NULL; state = next) {

@@ -402,8 +402,8 @@ static void test_model(void **state) {
     page_set_tier_hooks(&hooks);
     db_init_all(1);
     db = db_at(0);
-    for (uint64_t seed = 1; seed <= 4; seed++)
-        run(seed, 6000);
+    for (uint64_t seed = 1; seed <= 10; seed++)
+        run(seed, 20000);
     db_check(db);
     db_fini_all();
     page_set_tier_hooks(NULL);

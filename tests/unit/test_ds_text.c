@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* links: firn_ds firn_base */
-/* Goal: numbers, globs, histograms and RDB primitives follow Redis. Method: tables; round trips. */
+/* Goal: numbers, bits, histograms and RDB primitives follow Redis. Method: tables; round trips. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "base/random.h"
-#include "ds/glob.h"
+#include "ds/bits.h"
 #include "ds/histogram.h"
 #include "ds/number.h"
 #include "ds/rdb_format.h"
@@ -105,37 +105,37 @@ static void test_doubles(void **state) {
     assert_string_equal(wide, "0");
 }
 
-static void test_glob(void **state) {
-    static const struct {
-        const char *pattern, *text;
-        int nocase, matches;
-    } cases[] = {
-        {"*", "abc", 0, 1},      {"a*c", "abbc", 0, 1},  {"a*c", "abb", 0, 0},
-        {"a?c", "abc", 0, 1},    {"a?c", "ac", 0, 0},    {"[abc]x", "bx", 0, 1},
-        {"[^abc]x", "bx", 0, 0}, {"[a-c]x", "bx", 0, 1}, {"[c-a]x", "bx", 0, 1},
-        {"a\\*", "a*", 0, 1},    {"a\\*", "ab", 0, 0},   {"ABC", "abc", 1, 1},
-        {"ABC", "abc", 0, 0},    {"[A-C]", "b", 1, 1},   {"", "", 0, 1},
-        {"**", "", 0, 0},        {"a*", "a", 0, 1},      {"a[", "a", 0, 0},
-        {"a\\", "a\\", 0, 1},    {"*b*d", "abcd", 0, 1}, {"h[\\]]llo", "h]llo", 0, 1},
-        {"*?", "a", 0, 1},       {"a**b", "ab", 0, 1},   {"[a-", "-", 0, 1},
-        {"[\\", "\\", 0, 1},
-    };
+static void test_bits(void **state) {
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        int matches =
-            glob_match(bytes_of_text(cases[i].pattern), bytes_of_text(cases[i].text), cases[i].nocase);
-        if (matches != cases[i].matches)
-            fail_msg("%s on %s gives %d", cases[i].pattern, cases[i].text, matches);
+    uint8_t bytes[200];
+    for (int round = 0; round < 2000; round++) {
+        size_t size = random_below(sizeof bytes + 1), from = random_below(size + 1);
+        uint64_t count = 0;
+        int64_t first[2] = {-1, -1};
+        int sparse = (int)random_below(3);
+        for (size_t i = 0; i < sizeof bytes; i++)
+            bytes[i] = sparse == 0 ? (uint8_t)random_u64()
+                                   : (uint8_t)((sparse == 1 ? 0 : 0xff) ^
+                                               (random_below(90) == 0 ? 1 << random_below(8) : 0));
+        for (size_t bit = 0; bit < (size - from) * 8; bit++) {
+            int value = bytes[from + bit / 8] >> (7 - bit % 8) & 1;
+            count += (uint64_t)value;
+            if (first[value] < 0) first[value] = (int64_t)bit;
+        }
+        struct bytes part = bytes_of(bytes + from, size - from);
+        assert_true(bits_count(part) == count && bits_first(part, 0) == first[0] &&
+                    bits_first(part, 1) == first[1]);
+        unsigned width = 1 + (unsigned)random_below(64), offset = (unsigned)random_below(8);
+        uint64_t value = random_u64(), mask = width == 64 ? UINT64_MAX : (UINT64_C(1) << width) - 1;
+        uint64_t expected = 0;
+        for (unsigned bit = 0; bit < width; bit++)
+            expected = expected << 1 | (bytes[(offset + bit) / 8] >> (7 - (offset + bit) % 8) & 1);
+        assert_true(bits_get(bytes, offset, width) == expected);
+        uint8_t head = bytes[0];
+        bits_set(bytes, offset, width, value);
+        assert_true(bits_get(bytes, offset, width) == (value & mask));
+        if (offset > 0) assert_int_equal(bytes[0] >> (8 - offset), head >> (8 - offset));
     }
-    /* would take for ever with backtracking over every star */
-    char text[2001], pattern[201];
-    memset(text, 'a', 2000);
-    text[2000] = '\0';
-    for (int i = 0; i < 200; i += 2)
-        memcpy(pattern + i, "*a", 2);
-    pattern[199] = 'b';
-    pattern[200] = '\0';
-    assert_int_equal(glob_match(bytes_of_text(pattern), bytes_of_text(text), 0), 0);
 }
 
 static void test_histogram(void **state) {
@@ -296,7 +296,7 @@ static void test_ziplist_zipmap(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integers),    cmocka_unit_test(test_doubles),
-        cmocka_unit_test(test_glob),        cmocka_unit_test(test_histogram),
+        cmocka_unit_test(test_bits),        cmocka_unit_test(test_histogram),
         cmocka_unit_test(test_rdb_strings), cmocka_unit_test(test_payload),
         cmocka_unit_test(test_listpack),    cmocka_unit_test(test_ziplist_zipmap),
     };

@@ -4,10 +4,11 @@
 #define FIRN_BASE_LIMITS_H
 
 /* --- values and pages (bytes) --- */
-#define STRING_INLINE_MAX_BYTES    4096u  /* longer strings are a blob page */
-#define STRING_BLOB_MAX_BYTES      65536u /* longer strings are a sequence of pages */
-#define STRING_SEQUENCE_PAGE_BYTES 16320u /* page of a sequence: with any header below 16 KiB, a size class  \
-                                           */
+#define STRING_INLINE_MAX_BYTES 4096u  /* longer strings are a blob page */
+#define STRING_BLOB_MAX_BYTES   65536u /* longer strings are a sequence of pages */
+#define STRING_SEQUENCE_PAGE_BYTES                                                                           \
+    16320u /* page of a sequence: with any header below 16 KiB, a size class                                 \
+            */
 #define COLLECTION_PAGE_BYTES_MAX                                                                            \
     4096u /* a packed page above this is split (one oversized entry may exceed it) */
 #define PAGE_BYTES_MAX          (1u << 30)   /* largest page payload (one huge hash field) */

@@ -135,45 +135,47 @@ static int number_shortest(double value, char digits_out[20], int *exponent_out)
     for (; *at != 'e'; at++) {
         if (*at != '.') digits_out[count++] = *at;
     }
-    *exponent_out = atoi(at + 1);
+    *exponent_out = (int)strtol(at + 1, NULL, 10);
     while (count > 1 && digits_out[count - 1] == '0')
         count--;
     return count;
 }
 
 /* Digits with a point or an exponent: plain where that is short, as Redis's printer decides. */
-static unsigned number_place_point(const char *digits, int count, int exponent, char *out) {
+static unsigned number_place_point(const char *digits, int count, int exponent, char *out, size_t room) {
     int scale = exponent - count + 1; /* value = digits * 10^scale */
     int magnitude = exponent < 0 ? -exponent : exponent;
     if (scale >= 0 && magnitude < count + 7)
-        return (unsigned)sprintf(out, "%.*s%.*s", count, digits, scale, "000000000000000000000000");
+        return (unsigned)snprintf(out, room, "%.*s%.*s", count, digits, scale, "000000000000000000000000");
     if (scale < 0 && (scale > -7 || magnitude < 4)) {
         if (exponent < 0)
-            return (unsigned)sprintf(out, "0.%.*s%.*s", magnitude - 1, "0000000000", count, digits);
-        return (unsigned)sprintf(out, "%.*s.%.*s", exponent + 1, digits, count - exponent - 1,
-                                 digits + exponent + 1);
+            return (unsigned)snprintf(out, room, "0.%.*s%.*s", magnitude - 1, "0000000000", count, digits);
+        return (unsigned)snprintf(out, room, "%.*s.%.*s", exponent + 1, digits, count - exponent - 1,
+                                  digits + exponent + 1);
     }
-    if (count == 1) return (unsigned)sprintf(out, "%ce%c%d", digits[0], exponent < 0 ? '-' : '+', magnitude);
-    return (unsigned)sprintf(out, "%c.%.*se%c%d", digits[0], count - 1, digits + 1, exponent < 0 ? '-' : '+',
-                             magnitude);
+    if (count == 1)
+        return (unsigned)snprintf(out, room, "%ce%c%d", digits[0], exponent < 0 ? '-' : '+', magnitude);
+    return (unsigned)snprintf(out, room, "%c.%.*se%c%d", digits[0], count - 1, digits + 1,
+                              exponent < 0 ? '-' : '+', magnitude);
 }
 
 unsigned number_format_double(double value, char text_out[NUMBER_DOUBLE_TEXT_MAX]) {
     char digits[20];
     int exponent;
-    if (isnan(value)) return (unsigned)sprintf(text_out, "nan");
-    if (isinf(value)) return (unsigned)sprintf(text_out, value > 0 ? "inf" : "-inf");
-    if (value == 0) return (unsigned)sprintf(text_out, signbit(value) ? "-0" : "0");
+    if (isnan(value)) return (unsigned)snprintf(text_out, NUMBER_DOUBLE_TEXT_MAX, "nan");
+    if (isinf(value)) return (unsigned)snprintf(text_out, NUMBER_DOUBLE_TEXT_MAX, value > 0 ? "inf" : "-inf");
+    if (value == 0) return (unsigned)snprintf(text_out, NUMBER_DOUBLE_TEXT_MAX, signbit(value) ? "-0" : "0");
     if (value > -4503599627370496.0 && value < 4503599627370496.0 && value == (double)(int64_t)value)
         return number_format_int((int64_t)value, text_out);
     unsigned sign = value < 0;
     if (sign) text_out[0] = '-';
     int count = number_shortest(fabs(value), digits, &exponent);
-    return sign + number_place_point(digits, count, exponent, text_out + sign);
+    return sign + number_place_point(digits, count, exponent, text_out + sign, NUMBER_DOUBLE_TEXT_MAX - sign);
 }
 
 unsigned number_format_long_double(long double value, char text_out[NUMBER_LONG_DOUBLE_TEXT_MAX]) {
-    if (isinf(value)) return (unsigned)sprintf(text_out, value > 0 ? "inf" : "-inf");
+    if (isinf(value))
+        return (unsigned)snprintf(text_out, NUMBER_LONG_DOUBLE_TEXT_MAX, value > 0 ? "inf" : "-inf");
     int length = snprintf(text_out, NUMBER_LONG_DOUBLE_TEXT_MAX, "%.17Lf", value);
     if (length < 0 || length >= (int)NUMBER_LONG_DOUBLE_TEXT_MAX) length = 0;
     if (memchr(text_out, '.', (size_t)length) != NULL) {

@@ -29,18 +29,27 @@
 #include "tiering/tier.h"
 #include "types/type.h"
 
-#define WINDOW_MAX     512u  /* candidates ranked in one call */
-#define WINDOW_BUCKETS 1024u /* buckets swept in one call */
-#define WINDOW_FACTOR  5u    /* candidates per victim wanted, at least */
-#define GAIN_BYTES_MIN 16u   /* an inline value that frees less stays */
-#define OBJECT_TRIES   8u
-#define OBJECT_SCAN    64u
-#define CLOCK_IDLE_MAX 0xffffffu
+#define WINDOW_MAX     512u      /* candidates ranked in one call */
+#define WINDOW_BUCKETS 1024u     /* buckets swept in one call */
+#define WINDOW_FACTOR  5u        /* candidates per victim wanted, at least */
+#define BATCH_SLOTS    64u       /* entries prefetched before they are looked at */
+#define GAIN_BYTES_MIN 24u       /* an inline value that is not longer stays: a stub needs 8 bytes */
+#define OBJECT_TRIES   8u        /* objects asked in one call */
+#define OBJECT_SCAN    64u       /* pages looked at in one of them */
+#define CLOCK_IDLE_MAX 0xffffffu /* seconds, so that a rank holds it */
 
-static struct tier_victim window[WINDOW_MAX];
+/* A candidate: what it is stands elsewhere. Smaller rank: colder. */
+struct candidate {
+    uint32_t rank;
+    uint32_t db;         /* of an entry */
+    struct entry *entry; /* NULL: window_pages[index] */
+    uint32_t index;
+};
+static struct candidate window[WINDOW_MAX];
+static struct tier_victim window_pages[WINDOW_MAX];
 
 static int colder_first(const void *a, const void *b) {
-    uint32_t rank_a = ((const struct tier_victim *)a)->rank, rank_b = ((const struct tier_victim *)b)->rank;
+    uint32_t rank_a = ((const struct candidate *)a)->rank, rank_b = ((const struct candidate *)b)->rank;
     return rank_a < rank_b ? -1 : rank_a > rank_b;
 }
 
@@ -49,14 +58,6 @@ static uint32_t rank_of(uint32_t coldness) {
         return (uint32_t)random_u64();
     }
     return UINT32_MAX - coldness;
-}
-
-/* What demoting the inline value of ${entry} frees. */
-static size_t inline_gain(const struct entry *entry) {
-    size_t now = memory_usable(entry);
-    size_t stub = (size_t)(entry_inline(entry) - (const uint8_t *)entry) + (entry->flags & ENTRY_REF ? 0 : 8);
-    stub = memory_good_size(stub);
-    return now > stub ? now - stub : 0;
 }
 
 /* Whether the value of ${entry} can be moved out of ${from} as a whole; then *victim_out says how. */
@@ -84,54 +85,70 @@ static int entry_victim(struct entry *entry, unsigned db, int from, struct tier_
 static uint64_t hands[4]; /* per residency: where the sweep goes on, across databases */
 static unsigned hand_db[4];
 
-static unsigned collect_bucket(struct db *db, uint64_t *slots, enum table_residency from, unsigned count,
-                               unsigned limit) {
-    int tag = from == TABLE_DRAM ? PAGE_TAG_DRAM : PAGE_TAG_PMEM;
-    for (unsigned i = 0; i < TABLE_BUCKET_SLOTS && count < limit; i++) {
-        if (slots[i] == 0 || table_slot_residency(slots[i]) != from) continue;
-        struct entry *entry = table_slot_entry(slots[i]);
-        db__residency_update(db, &slots[i]);
-        if (!entry_victim(entry, db->index, tag, &window[count])) continue;
-        if (window[count].inline_value.size > 0 && inline_gain(entry) < GAIN_BYTES_MIN) continue;
-        window[count].rank = rank_of(evict__coldness(entry));
-        count++;
+/* Slots of one database whose entries are on their way to the cache. */
+struct batch {
+    struct db *db;
+    enum table_residency from;
+    unsigned count;
+    uint64_t *slots[BATCH_SLOTS + TABLE_BUCKET_SLOTS];
+};
+
+static void batch_add(struct batch *batch, uint64_t *slots) {
+    for (unsigned i = 0; i < TABLE_BUCKET_SLOTS; i++) {
+        if (slots[i] == 0 || table_slot_residency(slots[i]) != batch->from) continue;
+        __builtin_prefetch(table_slot_entry(slots[i]));
+        batch->slots[batch->count++] = &slots[i];
     }
-    return count;
 }
 
-static void prefetch_bucket(const uint64_t *slots, enum table_residency from) {
-    for (unsigned i = 0; slots != NULL && i < TABLE_BUCKET_SLOTS; i++) {
-        if (slots[i] != 0 && table_slot_residency(slots[i]) == from)
-            __builtin_prefetch(table_slot_entry(slots[i]));
+/* Whether moving the value of ${entry} out of ${from} is possible and worth it. */
+static int is_candidate(const struct entry *entry, enum table_residency from) {
+    if (entry->flags & (ENTRY_PINNED | ENTRY_MOVING)) return 0; /* EV1 */
+    if (entry->flags & ENTRY_INLINE) {
+        return from == TABLE_DRAM && entry->size > GAIN_BYTES_MIN && entry_encoding(entry) != ENCODING_INT;
     }
+    return entry_ref(entry) != 0;
+}
+
+/* Rank what is in the batch and empty it; the window's new count. */
+static unsigned batch_take(struct batch *batch, unsigned count) {
+    for (unsigned i = 0; i < batch->count && count < WINDOW_MAX; i++) {
+        struct entry *entry = table_slot_entry(*batch->slots[i]);
+        if (!(entry->flags & ENTRY_INLINE)) db__residency_update(batch->db, batch->slots[i]);
+        if (table_slot_residency(*batch->slots[i]) != batch->from || !is_candidate(entry, batch->from))
+            continue;
+        window[count++] = (struct candidate){
+            .rank = rank_of(evict__coldness(entry)), .db = batch->db->index, .entry = entry};
+    }
+    batch->count = 0;
+    return count;
 }
 
 /*
  * Sweep the database of the hand from the hand on, in buckets that end at or before ${end} (0: at its end):
- * candidates are added to the ${count} in the window until there are ${wanted} or ${*buckets_inout} buckets
- * were seen. Whether it came to the end.
+ * candidates are added to the ${count} in the window until there are ${wanted} (or a few more) or
+ * ${*buckets_inout} buckets were seen. Whether it came to the end.
  */
 static int collect_database(enum table_residency from, uint64_t end, unsigned *buckets_inout,
                             unsigned *count_inout, unsigned wanted) {
-    struct db *db = db_at(hand_db[from] % db_count());
-    uint64_t *ahead = NULL, position = hands[from];
-    if (db->residency[from] == 0) return 1;
-    position = table_sweep(&db->table, position, &ahead);
-    prefetch_bucket(ahead, from);
-    while (ahead != NULL) {
-        if (end != 0 && (position == 0 || position > end)) return 1;
-        if (*count_inout == wanted || *buckets_inout == 0) return 0;
-        uint64_t *slots = ahead;
-        hands[from] = position;
-        ahead = NULL;
-        if (position != 0) { /* one bucket ahead with the prefetch */
-            position = table_sweep(&db->table, position, &ahead);
-            prefetch_bucket(ahead, from);
+    struct batch batch = {.db = db_at(hand_db[from] % db_count()), .from = from};
+    if (batch.db->residency[from] == 0) return 1;
+    int done = 0;
+    while (!done && *count_inout<wanted && * buckets_inout> 0) {
+        while (!done && batch.count < BATCH_SLOTS &&
+               *count_inout + batch.count<wanted && * buckets_inout> 0) {
+            uint64_t *slots;
+            uint64_t position = table_sweep(&batch.db->table, hands[from], &slots);
+            done = slots == NULL || (end != 0 && (position == 0 || position > end));
+            if (done) break;
+            batch_add(&batch, slots);
+            hands[from] = position;
+            --*buckets_inout;
+            done = position == 0;
         }
-        --*buckets_inout;
-        *count_inout = collect_bucket(db, slots, from, *count_inout, wanted);
+        *count_inout = batch_take(&batch, *count_inout);
     }
-    return 1;
+    return done;
 }
 
 /* Sweep on and fill the window with up to ${wanted} candidates, none twice; how many. */
@@ -175,12 +192,15 @@ static unsigned collect_pages(int from, struct tier_victim *out, unsigned wanted
         if (object == NULL || (from == PAGE_TAG_DRAM && object->pages_dram == 0)) continue;
         unsigned limit = room - count < OBJECT_SCAN ? room - count : OBJECT_SCAN;
         unsigned got = type_ops((enum type_id)object->type)->victims(object, from, OBJECT_SCAN, found, limit);
-        for (unsigned i = 0; i < got; i++)
-            page_victim(object, &found[i], &window[count++]);
+        for (unsigned i = 0; i < got; i++, count++) {
+            page_victim(object, &found[i], &window_pages[count]);
+            window[count] = (struct candidate){.rank = window_pages[count].rank, .index = count};
+        }
     }
     qsort(window, count, sizeof window[0], colder_first);
     if (count > wanted) count = wanted;
-    memcpy(out, window, count * sizeof window[0]);
+    for (unsigned i = 0; i < count; i++)
+        out[i] = window_pages[window[i].index];
     return count;
 }
 
@@ -198,21 +218,30 @@ static unsigned object_quota(int from, unsigned limit) {
     return share > limit ? limit : (unsigned)share;
 }
 
-static unsigned hook_victims(int from, struct tier_victim *victims_out, unsigned limit) {
-    static int keys_scarce[4]; /* last time the sweep found too few */
-    db__settle_cold();
-    unsigned quota = keys_scarce[from] && object_count() > 0 ? limit : object_quota(from, limit);
-    unsigned pages = quota > 0 ? collect_pages(from, victims_out, quota) : 0;
-    unsigned wanted = limit - pages;
+/* Up to ${wanted} values of keys, coldest of several times as many, into ${out}. */
+static unsigned collect_values(int from, struct tier_victim *out, unsigned wanted) {
     unsigned factor = evict_config.samples > WINDOW_FACTOR ? evict_config.samples : WINDOW_FACTOR;
     unsigned candidates = wanted * factor < WINDOW_MAX ? wanted * factor : WINDOW_MAX;
-    unsigned keys = collect_keys(from == PAGE_TAG_DRAM ? TABLE_DRAM : TABLE_PMEM, candidates);
-    keys_scarce[from] = keys < wanted;
-    qsort(window, keys, sizeof window[0], colder_first);
-    if (keys > wanted) keys = wanted;
-    memcpy(victims_out + pages, window, keys * sizeof window[0]);
-    if (quota == 0 && keys < wanted) pages = collect_pages(from, victims_out + keys, wanted - keys);
-    return pages + keys;
+    unsigned found = collect_keys(from == PAGE_TAG_DRAM ? TABLE_DRAM : TABLE_PMEM, candidates), count = 0;
+    qsort(window, found, sizeof window[0], colder_first);
+    for (unsigned i = 0; i < found && count < wanted; i++) {
+        if (!entry_victim(window[i].entry, window[i].db, from, &out[count])) continue; /* a shared page */
+        out[count++].rank = window[i].rank;
+    }
+    return count;
+}
+
+static unsigned hook_victims(int from, struct tier_victim *victims_out, unsigned limit) {
+    static int keys_scarce[8]; /* by tag: last time the sweep found too few */
+    db__settle_cold();
+    unsigned quota = keys_scarce[from] && object_count() > 0 ? limit : object_quota(from, limit);
+    unsigned of_objects = quota > 0 ? collect_pages(from, victims_out, quota) : 0;
+    unsigned wanted = limit - of_objects;
+    unsigned of_keys = collect_values(from, victims_out + of_objects, wanted);
+    keys_scarce[from] = of_keys < wanted;
+    if (quota == 0 && of_keys < wanted)
+        of_objects = collect_pages(from, victims_out + of_keys, wanted - of_keys);
+    return of_objects + of_keys;
 }
 
 /* --- begin and finish --- */

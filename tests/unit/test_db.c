@@ -368,7 +368,7 @@ static void see(struct entry *entry, void *ctx) {
     struct bytes key = entry_key(entry);
     char text[16] = {0};
     memcpy(text, key.data + 3, key.size - 3);
-    seen->keys[atol(text)] = 1;
+    seen->keys[strtoul(text, NULL, 10)] = 1;
 }
 static int see_each(struct entry *entry, void *ctx) {
     see(entry, ctx);

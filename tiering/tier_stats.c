@@ -17,6 +17,7 @@ static void latency(const struct histogram *histogram, struct tier_latency *late
 static void device_stats(struct tier_device *device, struct tier_stats *stats_out) {
     struct tier_backend_stats now;
     device->ops->stats(device->backend, &now);
+    if (stats_out->pages == 0) stats_out->pages = now.records_live;
     stats_out->bytes_live = now.bytes_live;
     stats_out->bytes_occupied = now.bytes_occupied;
     stats_out->bytes_max = now.bytes_max;

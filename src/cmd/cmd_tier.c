@@ -57,7 +57,7 @@ static void count_pages(struct entry *entry, unsigned db, struct places *places_
     places_out->pmem = tag == PAGE_TAG_PMEM;
     places_out->nvme = tag == PAGE_TAG_NVME;
     if (entry->flags & ENTRY_INLINE)
-        places_out->clean = (entry->flags & ENTRY_REF) != 0;
+        places_out->clean = entry_ref(entry) != 0;
     else if (tag == PAGE_TAG_DRAM && entry_ref(entry) != 0)
         places_out->clean = page_ref_dram(entry_ref(entry))->lower != 0;
 }

@@ -337,6 +337,7 @@ static void hook_census(uint64_t keys_out[4], uint64_t pages_out[4]) {
         for (unsigned r = 0; r < 4; r++)
             keys_out[tag_of[r]] += db_at(i)->residency[r];
     }
+    pages_out[PAGE_TAG_DRAM] = object_pages_dram(); /* below, a page is a record: backends count those */
 }
 
 void evict_tier_hooks(struct tier_keyspace_hooks *hooks_out) {

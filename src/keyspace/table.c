@@ -245,6 +245,7 @@ void table_prefetch_entry(const struct table *table, uint64_t hash) {
         uint64_t slot = bucket->slots[__builtin_ctz(match)];
         if (slot >> 48 != place.stored) continue;
         __builtin_prefetch(table_slot_entry(slot));
+        __builtin_prefetch((const uint8_t *)table_slot_entry(slot) + 64); /* most of a short value */
         return;
     }
 }

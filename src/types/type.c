@@ -61,6 +61,7 @@ static size_t objects_capacity;
 static size_t objects_next; /* round robin */
 static uint64_t objects_last_id;
 static uint64_t objects_dram_bytes;
+static uint64_t objects_pages_dram;
 static struct int_map object_index;
 
 void object_register(struct object *object, enum type_id type) {
@@ -75,6 +76,7 @@ void object_register(struct object *object, enum type_id type) {
     objects[objects_count++] = object;
     int_map_put(&object_index, object->id, (void *)(uintptr_t)objects_count);
     objects_dram_bytes += object->dram_bytes;
+    objects_pages_dram += object->pages_dram;
 }
 
 void object_unregister(struct object *object) {
@@ -88,6 +90,7 @@ void object_unregister(struct object *object) {
         int_map_put(&object_index, last->id, (void *)(uintptr_t)place);
     }
     objects_dram_bytes -= object->dram_bytes;
+    objects_pages_dram -= object->pages_dram;
     object->registered = 0;
     if (objects_count == 0) {
         memory_free(objects);
@@ -110,6 +113,10 @@ uint64_t object_dram_bytes(void) {
     return objects_dram_bytes;
 }
 
+uint64_t object_pages_dram(void) {
+    return objects_pages_dram;
+}
+
 struct object *object_next(void) {
     if (objects_count == 0) return NULL;
     if (objects_next >= objects_count) objects_next = 0;
@@ -121,7 +128,9 @@ void object_account(struct object *object, int64_t dram_bytes, int32_t pages, in
     object->pages += (uint32_t)pages;
     object->pages_dram += (uint32_t)pages_dram;
     FIRN_ASSERT((int64_t)object->dram_bytes >= 0 && object->pages_dram <= object->pages);
-    if (object->registered) objects_dram_bytes += (uint64_t)dram_bytes;
+    if (!object->registered) return;
+    objects_dram_bytes += (uint64_t)dram_bytes;
+    objects_pages_dram += (uint64_t)(int64_t)pages_dram;
 }
 
 static struct object **reaper;

@@ -42,6 +42,7 @@ struct object *object_find(uint64_t id);
 /* Objects alive, and the bytes of their DRAM pages, for choosing where victims come from. */
 size_t object_count(void);
 uint64_t object_dram_bytes(void);
+uint64_t object_pages_dram(void); /* how many those are */
 /* Some registered object, chosen with probability proportional to nothing in particular (round robin); NULL
  * if none. */
 struct object *object_next(void);

@@ -164,7 +164,9 @@ static int hash_make_room(struct hash__slot *slot, struct bytes payload) {
 
 /* --- taking memory back --- */
 
-/* Unite the range of ${hash} with its neighbour while both are small and in DRAM, or one has no page. */
+/* Unite the range of ${hash} with its neighbour while both are small and in DRAM, or one has no page. A
+ * neighbour below stays apart: a command that touched an empty range must not find it holding a page that it
+ * has not touched. */
 static void hash_join(struct entry *entry, uint64_t hash) {
     struct hash_object *object = hash__object(entry);
     struct directory_range range, buddy;
@@ -172,11 +174,11 @@ static void hash_join(struct entry *entry, uint64_t hash) {
         page_directory_find(&object->directory, hash, &range);
         if (!page_directory_buddy(&object->directory, &range, &buddy)) return;
         uint64_t a = *range.ref, b = *buddy.ref;
+        if (page_ref_is_lower(a) || page_ref_is_lower(b)) return;
         if (a == 0 || b == 0) {
             page_directory_merge(&object->directory, &range, a | b);
             continue;
         }
-        if (page_ref_is_lower(a) || page_ref_is_lower(b)) return;
         const struct page *left = page_ref_dram(a), *right = page_ref_dram(b);
         if (left->bytes + right->bytes > HASH_JOIN_BYTES) return;
         struct page *page;

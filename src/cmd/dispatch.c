@@ -280,6 +280,7 @@ static int run(struct client *client, const struct command *command, enum fault_
     call_init(&call, client, command, client->request.argv, client->request.argc);
     client->command = command;
     running_client = client;
+    uint64_t hits = db_stats.keyspace_hits, misses = db_stats.keyspace_misses;
     uint64_t begin = ticks();
     fault_begin(&faults, mode);
     int result = command->handler(&call);
@@ -290,6 +291,8 @@ static int run(struct client *client, const struct command *command, enum fault_
     if (__builtin_expect(result != 0, 0)) {
         reply_rollback(&client->reply, mark);
         if (result == FIRN_EFAULT || result == FIRN_EPARKED || result == FIRN_EBUSY) {
+            db_stats.keyspace_hits = hits; /* the run that ends counts them */
+            db_stats.keyspace_misses = misses;
             FIRN_ASSERT(call.changes == 0); /* H1: a command that changed something cannot run again */
             FIRN_ASSERT(mode == FAULT_ASYNC || result != FIRN_EFAULT);
             memory_free(call.rewritten_argv);

@@ -31,7 +31,8 @@ int cmd_bitmap_offset(struct call *call, struct bytes argument, unsigned field_b
 int cmd_bitmap_grow(struct call *call, struct bytes key, struct entry **entry_inout, uint64_t bytes) {
     static const uint8_t zero = 0;
     struct entry *entry = *entry_inout;
-    if (entry != NULL && entry->size >= bytes) return 0;
+    if (entry != NULL && entry->size >= bytes)
+        return db_string_write(call->db, entry_inout, 0, bytes_of("", 0));
     int created = entry == NULL;
     if (created) entry = db_string_create_empty(call->db, key);
     int error = db_string_write(call->db, &entry, bytes - 1, bytes_of(&zero, 1));
@@ -72,8 +73,8 @@ int cmd_setbit(struct call *call) {
     int grows = entry == NULL || entry->size <= offset >> 3;
     unsigned shift = 7 - (unsigned)(offset & 7);
     int was = byte >> shift & 1;
+    CALL_TRY(cmd_bitmap_grow(call, key, &entry, (offset >> 3) + 1));
     if (grows || was != on) {
-        CALL_TRY(cmd_bitmap_grow(call, key, &entry, (offset >> 3) + 1));
         byte = (uint8_t)((byte & ~(1u << shift)) | (unsigned)on << shift);
         CALL_TRY(db_string_write(call->db, &entry, offset >> 3, bytes_of(&byte, 1)));
         call_changed(call, key);
@@ -128,7 +129,6 @@ static int range_parse(struct call *call, size_t from, int end_optional, struct 
 static int range_resolve(struct bit_range *range, uint64_t bytes) {
     int64_t start = range->start, end = range->end;
     int64_t total = (int64_t)(range->in_bits ? bytes * 8 : bytes);
-    if (start < 0 && end < 0 && start > end && range->end_given) return 0;
     if (start < 0) start = start + total < 0 ? 0 : start + total;
     if (end < 0) end = end + total < 0 ? 0 : end + total;
     if (end >= total) end = total - 1;
@@ -178,7 +178,8 @@ int cmd_bitcount(struct call *call) {
     uint64_t count = 0;
     CALL_TRY(range_parse(call, 2, 0, &range));
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_STRING, &entry));
-    if (entry != NULL && range_resolve(&range, entry->size)) {
+    int reversed = range.end_given && range.start < 0 && range.end < 0 && range.start > range.end;
+    if (entry != NULL && !reversed && range_resolve(&range, entry->size)) {
         int error = range_each(entry, &range, 0, count_part, &count);
         if (error != 0) return error;
     }

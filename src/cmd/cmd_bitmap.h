@@ -12,8 +12,8 @@
  */
 FIRN_MUST_USE int cmd_bitmap_offset(struct call *call, struct bytes argument, unsigned field_bits,
                                     uint64_t *offset_out);
-/* Make the string at least ${bytes} (> 0) long, zeros at its end; creates ${key} if *entry_inout is NULL. May
- * fault. */
+/* Make the string raw and at least ${bytes} (> 0) long, zeros at its end; creates ${key} if *entry_inout is
+ * NULL. May fault. */
 FIRN_MUST_USE int cmd_bitmap_grow(struct call *call, struct bytes key, struct entry **entry_inout,
                                   uint64_t bytes);
 

@@ -220,11 +220,26 @@ static int write_first_sequence(struct db *db, struct entry **entry_inout, struc
     return 0;
 }
 
+/* The encoding becomes raw, the content stays. */
+static void make_raw(struct db *db, struct entry **entry_inout) {
+    struct entry *entry = *entry_inout;
+    char digits[NUMBER_INT_TEXT_MAX];
+    if (entry_encoding(entry) == ENCODING_INT) {
+        struct bytes content = bytes_of(digits, number_format_int(string_integer(entry), digits));
+        write_inline(db, entry_inout, content, content.size, bytes_of("", 0), (uint32_t)content.size);
+    } else {
+        entry_set_encoding(entry, ENCODING_RAW);
+    }
+}
+
 int db_string_write(struct db *db, struct entry **entry_inout, uint64_t offset, struct bytes data) {
     struct entry *entry = *entry_inout;
     char digits[NUMBER_INT_TEXT_MAX];
     struct bytes content;
-    if (data.size == 0) return 0;
+    if (data.size == 0) {
+        make_raw(db, entry_inout);
+        return 0;
+    }
     uint64_t end = offset + data.size;
     FIRN_ASSERT(end <= UINT32_MAX);
     uint32_t size = end > entry->size ? (uint32_t)end : entry->size;

@@ -37,8 +37,8 @@ FIRN_MUST_USE int db_string_warm(struct db *db, struct entry **entry_inout);
 
 /*
  * Write ${data} at ${offset}; what lies between the old end and ${offset} is zeros. The encoding becomes raw.
- * ${offset} + size must not exceed the caller's limit of length (< 4 GiB). An empty ${data} changes nothing.
- * May fault; FIRN_ENOMEM. May move the entry. ${data} must not point into the value.
+ * ${offset} + size must not exceed the caller's limit of length (< 4 GiB). An empty ${data} changes only the
+ * encoding. May fault; FIRN_ENOMEM. May move the entry. ${data} must not point into the value.
  */
 FIRN_MUST_USE int db_string_write(struct db *db, struct entry **entry_inout, uint64_t offset,
                                   struct bytes data);

@@ -63,9 +63,14 @@ size_t client_count(void);
 void client_address(const struct client *client, char *out, size_t bytes);
 void client_local_address(const struct client *client, char *out, size_t bytes);
 int client_descriptor(const struct client *client); /* -1 none */
-/* Close after the running command / after pending replies. */
+/* Mark for closing: at the end of the turn, or (${after_reply}) when everything written for it was sent; no
+ * further command of it runs. */
 void client_close_later(struct client *client, int after_reply);
-/* Buffer numbers for CLIENT LIST, INFO and client eviction. */
+/*
+ * Buffer numbers for CLIENT LIST, INFO and client eviction. A client without a query buffer of its own that
+ * was active in the last two seconds is shown with the 16 KiB of the shared receive buffer as query_free (not
+ * part of total).
+ */
 struct client_memory {
     size_t query_bytes, query_free, argv_bytes, reply_buffer_bytes, reply_buffer_peak, reply_list_items,
         reply_list_bytes, total;

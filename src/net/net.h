@@ -36,6 +36,15 @@ struct net_config {
 extern struct net_config net_config;
 
 struct loop;
+/*
+ * Raise RLIMIT_NOFILE so that net_config.maxclients fit, or lower maxclients to what fits (both logged).
+ * FIRN_ESYSTEM: had to be lowered. Part of net_start; for CONFIG SET maxclients.
+ */
+int net_adjust_file_limit(void);
+/* The error line for a client that protected mode keeps out (not from this machine while
+ * net_config.protected_mode is set), or NULL. For the refuse hook, which knows whether there is a password.
+ */
+const char *net_protected_refusal(const struct client *client);
 /* Bind and listen on everything in net_config; log what fails ("Failed listening on port N (tcp),
  * aborting."). FIRN_ESYSTEM. */
 FIRN_MUST_USE int net_start(struct loop *loop, const struct client_hooks *hooks);
@@ -46,7 +55,7 @@ void net_stop(void);
 /* Once per turn before the loop sleeps: run resumed clients, close marked ones, send replies. Nonzero: more
  * to do at once. */
 int net_turn(void);
-/* Every 100 ms or so: timeouts, output soft limits, query buffers shrink, client eviction. */
+/* Every 100 ms: timeouts, output soft limits, query buffers shrink, client eviction. */
 void net_cron(void);
 
 struct net_stats {

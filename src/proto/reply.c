@@ -24,7 +24,9 @@
 #include "base/assert.h"
 #include "base/memory.h"
 
-#define CHUNK_FIRST_BYTES 1024u
+/* Allocations: size classes of the allocator, so that capacity is at least 1 KiB and REPLY_CHUNK_BYTES. */
+#define CHUNK_FIRST_BYTES 1280u
+#define CHUNK_NEXT_BYTES  20480u
 #define CHUNK_BYTES_MAX   (1u << 20)
 /* Kind, sign, 19 or 20 digits, CR LF. */
 #define HEADER_BYTES_MAX 24u
@@ -61,11 +63,11 @@ void reply_chunk_free(struct reply_chunk *chunk) {
 
 /* Append a chunk with room for ${need} bytes, or for CHUNK_BYTES_MAX if that is less. */
 static struct reply_chunk *add_chunk(struct reply *reply, size_t need) {
-    size_t size = reply->head ? REPLY_CHUNK_BYTES : CHUNK_FIRST_BYTES;
+    size_t size = reply->head ? CHUNK_NEXT_BYTES : CHUNK_FIRST_BYTES;
     if (need > CHUNK_BYTES_MAX) need = CHUNK_BYTES_MAX;
     if (need + sizeof(struct reply_chunk) > size) {
         size = need + sizeof(struct reply_chunk);
-        if (size < REPLY_CHUNK_BYTES) size = REPLY_CHUNK_BYTES;
+        if (size < CHUNK_NEXT_BYTES) size = CHUNK_NEXT_BYTES;
     }
     struct reply_chunk *chunk = memory_alloc(size);
     chunk->next = NULL;
@@ -139,6 +141,32 @@ struct reply_chunk *reply_take(struct reply *reply, size_t *bytes_out) {
     reply->head = reply->tail = NULL;
     reply->bytes = 0;
     return head;
+}
+
+void reply_clear(struct reply *reply) {
+    FIRN_ASSERT(reply->head && reply->head == reply->tail);
+    reply->bytes = 0;
+    reply->head->used = 0;
+    if (reply->head->capacity > CHUNK_NEXT_BYTES) {
+        memory_free(reply->head);
+        reply->head = reply->tail = NULL;
+    }
+}
+
+void reply_give_back(struct reply *reply, struct reply_chunk *chunk) {
+    if (reply->head || chunk->capacity > CHUNK_NEXT_BYTES) {
+        memory_free(chunk);
+        return;
+    }
+    chunk->next = NULL;
+    chunk->used = 0;
+    reply->head = reply->tail = chunk;
+}
+
+void reply_shrink(struct reply *reply) {
+    if (reply->bytes > 0 || !reply->head || reply->head->capacity <= CHUNK_FIRST_BYTES) return;
+    memory_free(reply->head);
+    reply->head = reply->tail = NULL;
 }
 
 /* --- numbers --- */

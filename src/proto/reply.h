@@ -48,6 +48,14 @@ void reply_rollback(struct reply *reply, struct reply_mark mark);
  * reply_chunk_free. */
 struct reply_chunk *reply_take(struct reply *reply, size_t *bytes_out);
 void reply_chunk_free(struct reply_chunk *chunk);
+/* Everything in the reply's only chunk was sent without taking it: empty it and keep it for the next reply.
+ */
+void reply_clear(struct reply *reply);
+/* A taken chunk was sent: keep it for the next reply if the reply has none and its size is usual, else free
+ * it. */
+void reply_give_back(struct reply *reply, struct reply_chunk *chunk);
+/* The reply is empty and the client idle: free the chunk kept, if it is larger than a first one. */
+void reply_shrink(struct reply *reply);
 
 /* Simple values. */
 void reply_ok(struct reply *reply);

@@ -91,12 +91,12 @@ static void check_backlog(void) {
     char line[32];
     if (!file) return;
     if (fgets(line, sizeof line, file)) {
-        int most = atoi(line);
-        if (most > 0 && (unsigned)most < net_config.tcp_backlog) {
+        long most = strtol(line, NULL, 10);
+        if (most > 0 && most < (long)net_config.tcp_backlog) {
             log_warning(
                 "WARNING: The TCP backlog setting of %u cannot be enforced because "
                 "/proc/sys/net/core/somaxconn is set to the "
-                "lower value of %d.",
+                "lower value of %ld.",
                 net_config.tcp_backlog, most);
         }
     }
@@ -222,7 +222,7 @@ static int open_tcp(const char *text, unsigned port) {
 static int open_unix(const char *path, unsigned permissions) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address.sun_path) return -ENAMETOOLONG;
-    strcpy(address.sun_path, path);
+    memcpy(address.sun_path, path, strlen(path));
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) return -errno;
     (void)unlink(path);

@@ -248,7 +248,7 @@ static size_t place_digits(char *to, const char *digits, size_t count, int expon
         memcpy(to + size, digits + 1, count - 1);
         size += count - 1;
     }
-    return size + (size_t)sprintf(to + size, "e%+d", magnitude);
+    return size + (size_t)snprintf(to + size, 8, "e%+d", magnitude);
 }
 
 /* The fewest digits that read back as ${value} (finite, > 0). */
@@ -266,7 +266,7 @@ static size_t shortest_digits(double value, char *to) {
     for (char *c = text; c < mark; c++) {
         if (*c >= '0' && *c <= '9') digits[count++] = *c;
     }
-    int exponent = atoi(mark + 1) - (int)count + 1;
+    int exponent = (int)strtol(mark + 1, NULL, 10) - (int)count + 1;
     while (count > 1 && digits[count - 1] == '0') {
         count--;
         exponent++;
@@ -276,9 +276,9 @@ static size_t shortest_digits(double value, char *to) {
 
 /* Text of ${value} at ${to} (40 bytes): inf, -inf, nan, integers in full, else the shortest form. */
 static size_t write_double(char *to, double value) {
-    if (isnan(value)) return (size_t)sprintf(to, "nan");
-    if (isinf(value)) return (size_t)sprintf(to, value < 0 ? "-inf" : "inf");
-    if (value == 0) return (size_t)sprintf(to, signbit(value) ? "-0" : "0");
+    if (isnan(value)) return (size_t)snprintf(to, 8, "nan");
+    if (isinf(value)) return (size_t)snprintf(to, 8, value < 0 ? "-inf" : "inf");
+    if (value == 0) return (size_t)snprintf(to, 8, signbit(value) ? "-0" : "0");
     if (fabs(value) < (double)(INT64_MAX / 2) && (double)(int64_t)value == value) {
         return write_signed((uint8_t *)to, (int64_t)value);
     }

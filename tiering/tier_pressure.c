@@ -14,7 +14,7 @@
  *   target = 90% of limit, high = 95%
  *
  * base is the difference measured when the tiers started, penalty a controller: while resident memory is
- * above maxmemory * 1.05 it grows by a quarter of the excess every 100 ms (and the allocator is asked for
+ * above maxmemory * 1.05 it grows by half of the excess every 100 ms (and the allocator is asked for
  * its free memory), below 1.03 it shrinks slowly. It is not simply the present difference, because
  * demoting raises that (freed memory lingers, holes are filled by later values): subtracting it would
  * drive the limit down in a spiral. That is also why there is a floor.
@@ -44,6 +44,7 @@
 #define DELAY_US_MAX      10000
 #define DELAY_DEBT_US     1000
 #define TURN_US_MIN       60
+#define PENALTY_FIRST     14u   /* a share of maxmemory, until it is known what the process really needs */
 #define TRUTH_EVERY_US    20000 /* under pressure; else with the cron */
 #define PURGE_EVERY_US    500000
 #define STARVED_PAUSE_US  2000    /* no victims were found: do not search again before */
@@ -96,6 +97,7 @@ void tier_pressure_start(uint64_t memory_max) {
     uint64_t resident = memory_resident_anonymous(), used = memory_used();
     pressure.base = resident > used ? resident - used : 0;
     pressure.memory_max = memory_max;
+    pressure.penalty = memory_max / PENALTY_FIRST;
     set_limits();
 }
 
@@ -107,7 +109,7 @@ void tier_pressure_stop(void) {
 
 void tier_set_memory_max(uint64_t bytes) {
     pressure.memory_max = bytes;
-    pressure.penalty = 0;
+    pressure.penalty = bytes / PENALTY_FIRST;
     set_limits();
     if (tier_manager.enabled) {
         tier_pressure_update();
@@ -148,7 +150,7 @@ static void check_resident(int64_t now) {
             pressure.purged_us = now;
             resident = memory_resident_anonymous();
         }
-        if (resident > above) pressure.penalty += (resident - above) / 4 * (uint64_t)elapsed / 100000;
+        if (resident > above) pressure.penalty += (resident - above) / 2 * (uint64_t)elapsed / 100000;
         if (pressure.penalty > pressure.memory_max / 2) pressure.penalty = pressure.memory_max / 2;
     } else if (resident < below && pressure.penalty > 0) {
         uint64_t back = ((below - resident) / 64 + pressure.memory_max / 4096) * (uint64_t)elapsed / 100000;

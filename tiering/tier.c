@@ -40,6 +40,7 @@
 #include "tiering/tier_internal.h"
 
 #define COMPLETIONS_AT_ONCE 256u
+#define MEMORY_DECAY_MS     300 /* short, as resident memory is what is promised */
 
 struct tier_manager tier_manager;
 
@@ -171,6 +172,7 @@ int tier_start(const struct tier_config *config, const struct tier_keyspace_hook
         return error;
     }
     tier_manager.enabled = 1;
+    memory_set_decay(MEMORY_DECAY_MS);
     tier_ghost_start(config->memory_max);
     tier_read_start();
     tier_write_start();

@@ -15,9 +15,9 @@
  *
  * base is the difference measured when the tiers started, penalty a controller: while resident memory is
  * above maxmemory * 1.05 it grows by half of the excess every 100 ms (and the allocator is asked for
- * its free memory), below 1.03 it shrinks slowly. It is not simply the present difference, because
- * demoting raises that (freed memory lingers, holes are filled by later values): subtracting it would
- * drive the limit down in a spiral. That is also why there is a floor.
+ * its free memory), below 1.03 it shrinks slowly, if the memory allowed is in use at all. It is not simply
+ * the present difference, because demoting raises that (freed memory lingers, holes are filled by later
+ * values): subtracting it would drive the limit down in a spiral. That is also why there is a floor.
  *
  * Z1 Victims are demoted while used, less what moves in flight will free, is above target. A turn spends
  *    60 us at target, TIER_TURN_US_MAX from high on.
@@ -37,20 +37,20 @@
 #include "base/memory.h"
 #include "tiering/tier_internal.h"
 
-#define TARGET_PERMILLE   900u
-#define HIGH_PERMILLE     950u
-#define RESIDENT_HIGH     105u /* percent of maxmemory: above, the limit shrinks */
-#define RESIDENT_LOW      103u /* below, it grows back */
-#define DELAY_US_MAX      10000
-#define DELAY_DEBT_US     1000
-#define TURN_US_MIN       60
-#define PENALTY_FIRST     14u   /* a share of maxmemory, until it is known what the process really needs */
-#define TRUTH_EVERY_US    20000 /* under pressure; else with the cron */
-#define PURGE_EVERY_US    500000
-#define STARVED_PAUSE_US  2000    /* no victims were found: do not search again before */
-#define STARVED_REFUSE_US 1000000 /* at the limit with nothing to demote for so long: writers are refused */
-#define ADMIT_SLACK_BYTES 65536u  /* a command is taken to need no more when admission skips looking */
-#define ADMIT_SKIP_MAX    64u
+#define TARGET_PERMILLE     900u
+#define HIGH_PERMILLE       950u
+#define RESIDENT_HIGH       105u /* percent of maxmemory: above, the limit shrinks */
+#define RESIDENT_LOW        103u /* below, it grows back */
+#define DELAY_US_MAX        10000
+#define DELAY_DEBT_US       1000
+#define TURN_US_MIN         60
+#define PENALTY_FIRST_BYTES (4u << 20)
+#define TRUTH_EVERY_US      20000 /* under pressure; else with the cron */
+#define PURGE_EVERY_US      500000
+#define STARVED_PAUSE_US    2000    /* no victims were found: do not search again before */
+#define STARVED_REFUSE_US   1000000 /* at the limit with nothing to demote for so long: writers are refused */
+#define ADMIT_SLACK_BYTES   65536u  /* a command is taken to need no more when admission skips looking */
+#define ADMIT_SKIP_MAX      64u
 
 static struct {
     uint64_t memory_max, base, penalty;
@@ -88,6 +88,12 @@ uint64_t tier_pressure_share(unsigned divisor, uint64_t least, uint64_t most) {
     return share < least ? least : share > most ? most : share;
 }
 
+/* Until it is known what the process needs beside what is counted: threads' caches, the engine, holes. */
+static uint64_t first_penalty(uint64_t memory_max) {
+    uint64_t most = memory_max / 4, guess = memory_max / 16 + PENALTY_FIRST_BYTES;
+    return guess < most ? guess : most;
+}
+
 void tier_pressure_start(uint64_t memory_max) {
     void (*room)(void *ctx) = pressure.room;
     void *room_ctx = pressure.room_ctx;
@@ -97,7 +103,7 @@ void tier_pressure_start(uint64_t memory_max) {
     uint64_t resident = memory_resident_anonymous(), used = memory_used();
     pressure.base = resident > used ? resident - used : 0;
     pressure.memory_max = memory_max;
-    pressure.penalty = memory_max / PENALTY_FIRST;
+    pressure.penalty = first_penalty(memory_max);
     set_limits();
 }
 
@@ -109,7 +115,7 @@ void tier_pressure_stop(void) {
 
 void tier_set_memory_max(uint64_t bytes) {
     pressure.memory_max = bytes;
-    pressure.penalty = bytes / PENALTY_FIRST;
+    pressure.penalty = first_penalty(bytes);
     set_limits();
     if (tier_manager.enabled) {
         tier_pressure_update();
@@ -152,7 +158,7 @@ static void check_resident(int64_t now) {
         }
         if (resident > above) pressure.penalty += (resident - above) / 2 * (uint64_t)elapsed / 100000;
         if (pressure.penalty > pressure.memory_max / 2) pressure.penalty = pressure.memory_max / 2;
-    } else if (resident < below && pressure.penalty > 0) {
+    } else if (resident < below && pressure.penalty > 0 && pressure.zone != TIER_ZONE_FREE) {
         uint64_t back = ((below - resident) / 64 + pressure.memory_max / 4096) * (uint64_t)elapsed / 100000;
         pressure.penalty -= back < pressure.penalty ? back : pressure.penalty;
     }

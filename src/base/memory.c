@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,24 @@ const char *memory_allocator(void) {
     return name;
 }
 
+void memory_set_decay(unsigned milliseconds) {
+    ssize_t decay = milliseconds, none = 0;
+    bool on = true;
+    unsigned arenas = 0;
+    size_t size = sizeof arenas;
+    char control[64];
+    mallctl("arenas.dirty_decay_ms", NULL, NULL, &decay, sizeof decay); /* arenas to come */
+    mallctl("arenas.muzzy_decay_ms", NULL, NULL, &none, sizeof none);
+    if (mallctl("arenas.narenas", &arenas, &size, NULL, 0) != 0) arenas = 0;
+    for (unsigned i = 0; i < arenas; i++) { /* fails for those that are not used yet */
+        snprintf(control, sizeof control, "arena.%u.dirty_decay_ms", i);
+        mallctl(control, NULL, NULL, &decay, sizeof decay);
+        snprintf(control, sizeof control, "arena.%u.muzzy_decay_ms", i);
+        mallctl(control, NULL, NULL, &none, sizeof none);
+    }
+    mallctl("background_thread", NULL, NULL, &on, sizeof on);
+}
+
 void memory_purge(void) {
     char control[64];
     snprintf(control, sizeof control, "arena.%u.purge", MALLCTL_ARENAS_ALL);
@@ -134,6 +153,10 @@ static inline void memory_counted_new(const void *pointer, size_t bytes) {
 
 const char *memory_allocator(void) {
     return "libc";
+}
+
+void memory_set_decay(unsigned milliseconds) {
+    (void)milliseconds; /* glibc trims when it sees fit */
 }
 
 void memory_purge(void) {

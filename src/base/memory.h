@@ -39,6 +39,10 @@ size_t memory_resident_anonymous(void);
 size_t memory_resident(void);
 /* Printable name of the allocator, e.g. "jemalloc-5.3.0" or "libc". */
 const char *memory_allocator(void);
+/* From now on free memory goes back to the system after about ${milliseconds}, by a thread of the allocator's
+ * own where it has one: so that resident memory follows memory_used. Executor, once the process is past fork.
+ */
+void memory_set_decay(unsigned milliseconds);
 /* Ask the allocator to give free memory back (MEMORY PURGE). May take milliseconds. */
 void memory_purge(void);
 

@@ -67,7 +67,9 @@ static unsigned space_class(const struct pmem_space *space, uint64_t bytes) {
 void pmem__space_init(struct pmem_space *space, uint64_t bytes) {
     memset(space, 0, sizeof *space);
     uint64_t extent_bytes = PMEM_EXTENT_BYTES_MIN;
-    while (extent_bytes < PMEM_EXTENT_BYTES_MAX && extent_bytes * PMEM_EXTENTS_WANTED < bytes)
+    while (extent_bytes < PMEM_EXTENT_BYTES_MAX &&
+           (extent_bytes * PMEM_EXTENTS_WANTED < bytes ||
+            (extent_bytes < PMEM_EXTENT_BYTES_GOOD && extent_bytes * PMEM_EXTENTS_FEW < bytes)))
         extent_bytes *= 2;
     FIRN_ASSERT(bytes / extent_bytes > 0 && bytes / extent_bytes < INT32_MAX);
     space->extent_bytes = (uint32_t)extent_bytes;

@@ -189,10 +189,10 @@ static void reply_failure(struct reply *reply, int error) {
             failed_tier());
         break;
     case FIRN_ECORRUPT:
-        reply_error_format(
-            reply,
-            "-IOERR the %s returned a corrupted page of this key's value; the key is kept, see the log",
-            failed_tier());
+        reply_error_format(reply,
+                           "-IOERR the %s returned a page of this key's value whose checksum does not "
+                           "verify; the key is kept, see the log",
+                           failed_tier());
         break;
     case FIRN_ENOTFOUND:
         reply_error_format(

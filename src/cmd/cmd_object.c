@@ -71,17 +71,13 @@ int cmd_object_refcount(struct call *call) {
 int cmd_object_help(struct call *call) {
     static const char *const lines[] = {
         "ENCODING <key>",
-        "    Return the kind of internal representation used in order to store the value",
-        "    associated with a <key>.",
+        "    The internal form of the value, as Redis names it.",
         "FREQ <key>",
-        "    Return the access frequency index of the <key>. The returned integer is",
-        "    proportional to the logarithm of the recent access frequency of the key.",
+        "    How often the key was used lately: a logarithmic counter, kept under an LFU policy.",
         "IDLETIME <key>",
-        "    Return the idle time of the <key>, that is the approximated number of",
-        "    seconds elapsed since the last access to the key.",
+        "    Seconds since the key was last used.",
         "REFCOUNT <key>",
-        "    Return the number of references of the value associated with the specified",
-        "    <key>.",
+        "    References to the value.",
         NULL,
     };
     return call_help(call, lines);

@@ -22,10 +22,11 @@ struct scan {
     size_t entry_count, entry_capacity, expired_count;
 };
 
-/* As strtoul reads a whole argument: sign and leading zeros are fine, space is not. */
+/* As strtoul reads a whole argument: a sign (minus wraps) and leading zeros are fine, space is not. */
 static int parse_cursor(struct call *call, struct bytes text, uint64_t *cursor_out) {
     uint64_t value = 0;
-    size_t at = text.size > 0 && text.data[0] == '+';
+    int minus = text.size > 0 && text.data[0] == '-';
+    size_t at = minus || (text.size > 0 && text.data[0] == '+');
     int good = text.size > at;
     for (; at < text.size && good; at++) {
         good = isdigit(text.data[at]) && !__builtin_mul_overflow(value, 10u, &value) &&
@@ -35,7 +36,7 @@ static int parse_cursor(struct call *call, struct bytes text, uint64_t *cursor_o
         reply_error(call->reply, "invalid cursor");
         return FIRN_EINVALID;
     }
-    *cursor_out = value;
+    *cursor_out = minus ? 0 - value : value;
     return 0;
 }
 

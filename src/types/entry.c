@@ -8,25 +8,7 @@
 #include "base/limits.h"
 #include "base/memory.h"
 
-#define ENTRY_KEY_BYTES_LONG 0xffffu
-#define ENTRY_INT_BYTES      8u
-
 _Static_assert(sizeof(struct entry) == 12, "the header is 12 bytes");
-
-static size_t entry_ref_offset(const struct entry *entry) {
-    return entry->flags & ENTRY_EXPIRY ? 8u : 0u;
-}
-
-/* Where the long key length or the key begins, in the tail. */
-static size_t entry_key_offset(const struct entry *entry) {
-    return entry_ref_offset(entry) + (entry->flags & ENTRY_REF ? 8u : 0u);
-}
-
-struct bytes entry_key(const struct entry *entry) {
-    const uint8_t *at = entry->tail + entry_key_offset(entry);
-    if (__builtin_expect(entry->key_bytes != ENTRY_KEY_BYTES_LONG, 1)) return bytes_of(at, entry->key_bytes);
-    return bytes_of(at + 4, bytes_load32(at));
-}
 
 /* Bytes of an entry with these parts. */
 static size_t entry_bytes(size_t key_bytes, int with_expiry, int with_ref, size_t inline_bytes) {
@@ -83,33 +65,14 @@ size_t entry_memory(const struct entry *entry) {
     return memory_usable(entry);
 }
 
-int64_t entry_expiry(const struct entry *entry) {
-    return entry->flags & ENTRY_EXPIRY ? (int64_t)bytes_load64(entry->tail) : -1;
-}
-
 void entry_store_expiry(struct entry *entry, int64_t expiry_ms) {
     FIRN_ASSERT(entry->flags & ENTRY_EXPIRY);
     bytes_store64(entry->tail, (uint64_t)expiry_ms);
 }
 
-uint64_t entry_ref(const struct entry *entry) {
-    return entry->flags & ENTRY_REF ? bytes_load64(entry->tail + entry_ref_offset(entry)) : 0;
-}
-
 void entry_store_ref(struct entry *entry, uint64_t ref) {
     FIRN_ASSERT(entry->flags & ENTRY_REF);
     bytes_store64(entry->tail + entry_ref_offset(entry), ref);
-}
-
-uint8_t *entry_inline(const struct entry *entry) {
-    struct bytes key = entry_key(entry);
-    FIRN_ASSERT(entry->flags & ENTRY_INLINE);
-    return (uint8_t *)(uintptr_t)(key.data + key.size);
-}
-
-uint32_t entry_inline_bytes(const struct entry *entry) {
-    if (!(entry->flags & ENTRY_INLINE)) return 0;
-    return entry_encoding(entry) == ENCODING_INT ? ENTRY_INT_BYTES : entry->size;
 }
 
 int entry_fits(const struct entry *entry, uint32_t inline_bytes) {

@@ -27,6 +27,7 @@
 
 #include <stdint.h>
 
+#include "base/assert.h"
 #include "base/bytes.h"
 
 enum type_id { TYPE_STRING, TYPE_LIST, TYPE_SET, TYPE_ZSET, TYPE_HASH, TYPE_STREAM, TYPE_MODULE, TYPE_COUNT };
@@ -89,21 +90,21 @@ struct entry *entry_create_parts(struct bytes key, enum type_id type, enum encod
 void entry_free(struct entry *entry);
 /* Bytes taken from the allocator by the entry itself. */
 size_t entry_memory(const struct entry *entry);
-struct bytes entry_key(const struct entry *entry);
+static inline struct bytes entry_key(const struct entry *entry);
 
 /* Expiry in ms since the epoch, or -1. */
-int64_t entry_expiry(const struct entry *entry);
+static inline int64_t entry_expiry(const struct entry *entry);
 /* Overwrite the expiry word; only with ENTRY_EXPIRY. For the keyspace (indexes follow there). */
 void entry_store_expiry(struct entry *entry, int64_t expiry_ms);
 /* Page reference, or 0 without ENTRY_REF. */
-uint64_t entry_ref(const struct entry *entry);
+static inline uint64_t entry_ref(const struct entry *entry);
 /* Address of the unaligned ref word as bytes; only with ENTRY_REF. Use entry_ref / entry_store_ref for
  * access. */
 void entry_store_ref(struct entry *entry, uint64_t ref);
 /* Inline value bytes (8 for INT); only with ENTRY_INLINE. */
-uint8_t *entry_inline(const struct entry *entry);
+static inline uint8_t *entry_inline(const struct entry *entry);
 /* Inline bytes in use (8 for INT, else size), 0 without ENTRY_INLINE. */
-uint32_t entry_inline_bytes(const struct entry *entry);
+static inline uint32_t entry_inline_bytes(const struct entry *entry);
 /* Whether ${inline_bytes} take exactly the allocation there is: then a relayout would change nothing. */
 int entry_fits(const struct entry *entry, uint32_t inline_bytes);
 /* Inline bytes that fit without a new allocation. */
@@ -116,5 +117,44 @@ uint32_t entry_inline_capacity(const struct entry *entry);
  */
 struct entry *entry_relayout(struct entry *entry, int with_expiry, int with_ref, int with_inline,
                              uint32_t inline_bytes);
+
+/* --- offsets follow from flags and key length alone --- */
+#define ENTRY_KEY_BYTES_LONG 0xffffu
+
+#define ENTRY_INT_BYTES 8u
+
+static inline size_t entry_ref_offset(const struct entry *entry) {
+    return entry->flags & ENTRY_EXPIRY ? 8u : 0u;
+}
+
+/* Where the long key length or the key begins, in the tail. */
+static inline size_t entry_key_offset(const struct entry *entry) {
+    return entry_ref_offset(entry) + (entry->flags & ENTRY_REF ? 8u : 0u);
+}
+
+static inline struct bytes entry_key(const struct entry *entry) {
+    const uint8_t *at = entry->tail + entry_key_offset(entry);
+    if (__builtin_expect(entry->key_bytes != ENTRY_KEY_BYTES_LONG, 1)) return bytes_of(at, entry->key_bytes);
+    return bytes_of(at + 4, bytes_load32(at));
+}
+
+static inline int64_t entry_expiry(const struct entry *entry) {
+    return entry->flags & ENTRY_EXPIRY ? (int64_t)bytes_load64(entry->tail) : -1;
+}
+
+static inline uint64_t entry_ref(const struct entry *entry) {
+    return entry->flags & ENTRY_REF ? bytes_load64(entry->tail + entry_ref_offset(entry)) : 0;
+}
+
+static inline uint8_t *entry_inline(const struct entry *entry) {
+    struct bytes key = entry_key(entry);
+    FIRN_ASSERT(entry->flags & ENTRY_INLINE);
+    return (uint8_t *)(uintptr_t)(key.data + key.size);
+}
+
+static inline uint32_t entry_inline_bytes(const struct entry *entry) {
+    if (!(entry->flags & ENTRY_INLINE)) return 0;
+    return entry_encoding(entry) == ENCODING_INT ? ENTRY_INT_BYTES : entry->size;
+}
 
 #endif

@@ -254,6 +254,7 @@ int packed_page_check(struct bytes payload) {
         if (entry.expiry_ms < 0 || !(cursor.flags & PACKED_DEADLINES)) return FIRN_ECORRUPT;
         if (deadline < 0 || entry.expiry_ms < deadline) deadline = entry.expiry_ms;
     }
+    if (cursor.flags & PACKED_DEADLINES && deadline < 0) return FIRN_ECORRUPT;
     return cursor.offset == payload.size && deadline == packed_page_deadline(payload) ? 0 : FIRN_ECORRUPT;
 }
 

@@ -98,7 +98,7 @@ static const char *run(const char *line) {
     struct bytes argv[300];
     size_t argc = 0;
     snprintf(copy, sizeof copy, "%s", line);
-    for (char *word = strtok(copy, " "); word != NULL; word = strtok(NULL, " "))
+    for (char *rest = copy, *word; (word = strsep(&rest, " ")) != NULL;)
         argv[argc++] = bytes_of_text(word);
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         if (!bytes_is(argv[0], commands[i].name)) continue;

@@ -315,7 +315,7 @@ static void test_random(void **state) {
     for (unsigned i = 0; i < 100000; i++) {
         struct hash_field field;
         assert_int_equal(hash_random(entry, &sequence, &field), 0);
-        drawn[atoi((const char *)field.field.data + 6)]++;
+        drawn[strtoul((const char *)field.field.data + 6, NULL, 10)]++;
     }
     for (unsigned i = 0; i < 1000; i++)
         assert_true(drawn[i] > 30 && drawn[i] < 250);

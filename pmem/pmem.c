@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "ds/int_map.h"
 #include "pmem/pmem_internal.h"
 
 #define RECORD_MAGIC       0x4d50524du
@@ -29,7 +30,6 @@ _Static_assert(sizeof(struct record_header) == PMEM_HEADER_BYTES, "see the layou
 
 /* A record with operations in flight. */
 struct pmem_flight {
-    struct tier_map_node node; /* key: address */
     struct pmem_flight *next_free;
     uint32_t users;
     uint32_t bytes; /* payload */
@@ -49,7 +49,7 @@ struct tier_backend {
     pthread_t worker;
     pthread_mutex_t lock; /* of the next four lines */
     struct pmem_space space;
-    struct tier_map flights;
+    struct int_map flights; /* address -> struct pmem_flight */
     struct pmem_flight *free_flights;
     uint64_t dead_records, dead_bytes; /* flights that died: in the space, but not live */
     uint64_t write_bytes, errors;      /* atomic */
@@ -58,9 +58,7 @@ struct tier_backend {
 /* --- flights; the lock is held --- */
 
 static struct pmem_flight *flight_find(const struct tier_backend *backend, uint64_t address) {
-    if (backend->flights.count == 0) return NULL;
-    struct tier_map_node *node = tier_map_find(&backend->flights, address);
-    return node == NULL ? NULL : TIER_MAP_OWNER(node, struct pmem_flight, node);
+    return int_map_count(&backend->flights) == 0 ? NULL : int_map_get(&backend->flights, address);
 }
 
 static void flight_begin(struct tier_backend *backend, const struct tier_operation *operation,
@@ -74,7 +72,7 @@ static void flight_begin(struct tier_backend *backend, const struct tier_operati
             flight = memory_alloc(sizeof *flight);
         memset(flight, 0, sizeof *flight);
         flight->bytes = bytes;
-        tier_map_insert(&backend->flights, operation->address, &flight->node);
+        int_map_put(&backend->flights, operation->address, flight);
     }
     flight->users++;
     if (operation->kind == TIER_PUT) flight->putting = 1;
@@ -90,7 +88,7 @@ static void flight_end(struct tier_backend *backend, const struct tier_operation
         backend->dead_bytes -= flight->bytes;
         pmem__space_give(&backend->space, operation->address * PMEM_UNIT_BYTES);
     }
-    tier_map_remove(&backend->flights, &flight->node);
+    int_map_remove(&backend->flights, operation->address);
     flight->next_free = backend->free_flights;
     backend->free_flights = flight;
 }
@@ -257,14 +255,14 @@ static int pmem_open(const struct tier_backend_config *config, struct tier_backe
 static void pmem_close(struct tier_backend *backend) {
     ring_close(backend->queue);
     pthread_join(backend->worker, NULL);
-    FIRN_ASSERT(backend->flights.count == 0);
+    FIRN_ASSERT(int_map_count(&backend->flights) == 0);
     ring_destroy(backend->queue);
     while (backend->free_flights != NULL) {
         struct pmem_flight *flight = backend->free_flights;
         backend->free_flights = flight->next_free;
         memory_free(flight);
     }
-    tier_map_fini(&backend->flights);
+    int_map_fini(&backend->flights);
     pmem__space_fini(&backend->space);
     pthread_mutex_destroy(&backend->lock);
     pmem__medium_close(&backend->medium);
@@ -359,17 +357,15 @@ static void pmem_cron(struct tier_backend *backend, int idle) {
 /* Give back everything but what operations in flight use: that goes when they complete. */
 static void pmem_clear(struct tier_backend *backend) {
     pthread_mutex_lock(&backend->lock);
-    uint64_t *keep = memory_alloc((backend->flights.count + 1) * sizeof *keep);
-    size_t keep_count = 0;
-    for (size_t i = 0; backend->flights.count > 0 && i <= backend->flights.mask; i++) {
-        for (struct tier_map_node *node = backend->flights.slots[i]; node != NULL; node = node->next) {
-            struct pmem_flight *flight = TIER_MAP_OWNER(node, struct pmem_flight, node);
-            uint32_t bytes;
-            if (!pmem__space_find(&backend->space, node->key * PMEM_UNIT_BYTES, &bytes))
-                continue; /* GET of nothing */
-            if (!flight->dead) flight_kill(backend, flight);
-            keep[keep_count++] = node->key * PMEM_UNIT_BYTES;
-        }
+    uint64_t *keep = memory_alloc((int_map_count(&backend->flights) + 1) * sizeof *keep);
+    uint64_t address;
+    size_t keep_count = 0, cursor = 0;
+    for (struct pmem_flight *flight; (flight = int_map_next(&backend->flights, &cursor, &address)) != NULL;) {
+        uint32_t bytes;
+        if (address > backend->medium.bytes / PMEM_UNIT_BYTES) continue; /* GET of nothing */
+        if (!pmem__space_find(&backend->space, address * PMEM_UNIT_BYTES, &bytes)) continue;
+        if (!flight->dead) flight_kill(backend, flight);
+        keep[keep_count++] = address * PMEM_UNIT_BYTES;
     }
     pmem__space_clear(&backend->space, keep, keep_count);
     pthread_mutex_unlock(&backend->lock);

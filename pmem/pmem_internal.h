@@ -24,15 +24,15 @@
 #include "base/limits.h"
 #include "base/ring.h"
 #include "pmem/pmem.h"
-#include "tiering/tier_map.h"
 
-#define PMEM_UNIT_BYTES        64u   /* addresses count these */
-#define PMEM_HEADER_BYTES      16u   /* in front of a payload */
-#define PMEM_DATA_OFFSET       4096u /* extents begin here */
-#define PMEM_EXTENT_BYTES_MIN  (64u << 10)
-#define PMEM_EXTENT_BYTES_MAX  (16u << 20)
-#define PMEM_EXTENT_BYTES_GOOD (256u << 10) /* small tiers have extents of up to this if a few hundred fit   \
-                                             */
+#define PMEM_UNIT_BYTES       64u   /* addresses count these */
+#define PMEM_HEADER_BYTES     16u   /* in front of a payload */
+#define PMEM_DATA_OFFSET      4096u /* extents begin here */
+#define PMEM_EXTENT_BYTES_MIN (64u << 10)
+#define PMEM_EXTENT_BYTES_MAX (16u << 20)
+#define PMEM_EXTENT_BYTES_GOOD                                                                               \
+    (256u << 10) /* small tiers have extents of up to this if a few hundred fit                              \
+                  */
 #define PMEM_EXTENTS_FEW    256u
 #define PMEM_EXTENTS_WANTED 1024u /* extents are about this many */
 #define PMEM_CLASSES_MAX    192u

@@ -120,8 +120,10 @@ static int rocks_open(const struct tier_backend_config *config, struct tier_back
     }
     struct tier_backend *backend = backend_create(config);
     uint64_t chunk_bytes = config->bytes_max / 32;
-    if (chunk_bytes > ROCKS_CHUNK_BYTES_MAX) chunk_bytes = ROCKS_CHUNK_BYTES_MAX;
+    if (chunk_bytes > ROCKS_CHUNK_BYTES_GOOD) chunk_bytes = ROCKS_CHUNK_BYTES_GOOD;
     if (chunk_bytes < ROCKS_CHUNK_BYTES_MIN) chunk_bytes = ROCKS_CHUNK_BYTES_MIN;
+    if (chunk_bytes < config->bytes_max / 1024) chunk_bytes = config->bytes_max / 1024;
+    if (chunk_bytes > ROCKS_CHUNK_BYTES_MAX) chunk_bytes = ROCKS_CHUNK_BYTES_MAX;
     int error = rocks__live_init(&backend->live, chunk_bytes);
     if (error != 0) snprintf(message, message_bytes, "NVMe tier: no memory for its map of live records");
     uint64_t memory = config->memory_max < MEMORY_MIN ? MEMORY_MIN : config->memory_max;

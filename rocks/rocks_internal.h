@@ -26,12 +26,15 @@
 #include "base/limits.h"
 #include "rocks/rocks.h"
 
-#define ROCKS_KEY_BYTES         8u
-#define ROCKS_HEADER_BYTES      8u  /* checksum in front of the payload */
-#define ROCKS_OVERHEAD_BYTES    26u /* key, header and table format per record, measured */
-#define ROCKS_CHUNK_BITS        16u /* ids of a chunk */
-#define ROCKS_CHUNK_IDS         (1u << ROCKS_CHUNK_BITS)
-#define ROCKS_CHUNK_BYTES_MAX   (64u << 20) /* a chunk closes at this payload even if it has ids left */
+#define ROCKS_KEY_BYTES      8u
+#define ROCKS_HEADER_BYTES   8u  /* checksum in front of the payload */
+#define ROCKS_OVERHEAD_BYTES 26u /* key, header and table format per record, measured */
+#define ROCKS_CHUNK_BITS     16u /* ids of a chunk */
+#define ROCKS_CHUNK_IDS      (1u << ROCKS_CHUNK_BITS)
+/* A chunk closes at a 32nd of the tier within MIN and GOOD, or a 1024th of larger ones, even if it has ids
+ * left. */
+#define ROCKS_CHUNK_BYTES_MAX   (1u << 30)
+#define ROCKS_CHUNK_BYTES_GOOD  (64u << 20)
 #define ROCKS_CHUNK_BYTES_MIN   (1u << 20)
 #define ROCKS_LEAF_BITS         10u /* chunks of a directory leaf */
 #define ROCKS_LEAF_CHUNKS       (1u << ROCKS_LEAF_BITS)
@@ -90,9 +93,13 @@ void rocks__live_kill(struct rocks_live *live, uint64_t id, uint32_t bytes);
 int rocks__live_test(struct rocks_live *live, uint64_t id);
 /* Everything given out so far is dead. Returns the first id that is not. Executor. */
 uint64_t rocks__live_clear(struct rocks_live *live);
-/* The best range to reclaim now, looking at a bounded number of chunks: 1, or 0 if there is none worth it.
- * Reclaimer. */
-int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, struct rocks_range *range_out);
+/*
+ * The best range to work on now, looking at a bounded number of chunks: a dead run; if ${dead_percent_min} of
+ * all that is stored is dead, the worst chunk; if ${merge}, one that was never rewritten (its files are
+ * small). 1, or 0 if there is none. Reclaimer.
+ */
+int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, int merge,
+                     struct rocks_range *range_out);
 /* ${range} was reclaimed: account, free chunks that are wholly dead. Reclaimer. */
 void rocks__live_reclaimed(struct rocks_live *live, const struct rocks_range *range);
 /* Free what nobody looks at any more. Reclaimer. */
@@ -124,7 +131,7 @@ void rocks__queue_close(struct rocks_queue *queue);
 /* --- the backend --- */
 /* What the keeper found out last; all atomic. */
 struct rocks_known {
-    uint64_t sst_bytes, memtable_bytes, memory_bytes;
+    uint64_t sst_bytes, memtable_bytes, memory_bytes, files;
     uint64_t engine_read_bytes, engine_write_bytes; /* flushes and compactions */
     uint64_t stopped;                               /* the engine takes no writes now */
     uint64_t ratio_permille;                        /* bytes on the medium per payload byte */
@@ -143,7 +150,8 @@ struct tier_backend {
     struct tier_sink sink;
     uint64_t bytes_max;
     uint32_t record_bytes_max;
-    int direct; /* the file system takes O_DIRECT */
+    uint64_t files_max; /* with more table files than this, chunks are merged into larger ones */
+    int direct;         /* the file system takes O_DIRECT */
     struct rocks_live live;
     struct rocks_queue reads, writes;
     pthread_t readers[ROCKS_THREADS_MAX], writer, reclaimer, keeper;

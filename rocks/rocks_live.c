@@ -19,6 +19,7 @@ struct rocks_chunk {
     struct rocks_chunk *next;            /* retired list */
     uint32_t live;                       /* the rest under the lock */
     int closed;                          /* no more ids are given out of it */
+    int rewritten;                       /* its records are in files made by a compaction */
     uint64_t bytes_live, bytes_stored;
 };
 
@@ -205,36 +206,55 @@ static void live_pick_run(const struct rocks_live *live, uint64_t chunk_index,
     *range_out = (struct rocks_range){first << ROCKS_CHUNK_BITS, end << ROCKS_CHUNK_BITS, 0, 1};
 }
 
-int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, struct rocks_range *range_out) {
+/* Whether more of ${a} than of ${b} (may be NULL) is dead. */
+static int live_is_worse(const struct rocks_chunk *a, const struct rocks_chunk *b) {
+    if (b == NULL) return 1;
+    return (a->bytes_stored - a->bytes_live) * b->bytes_stored >
+           (b->bytes_stored - b->bytes_live) * a->bytes_stored;
+}
+
+static int live_is_dead_by(uint64_t bytes_live, uint64_t bytes_stored, unsigned percent) {
+    return bytes_stored > bytes_live && (bytes_stored - bytes_live) * 100 >= bytes_stored * percent;
+}
+
+int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, int merge,
+                     struct rocks_range *range_out) {
     pthread_mutex_lock(&live->lock);
     uint64_t begin_chunk = live->first_id >> ROCKS_CHUNK_BITS, open_chunk = live->next_id >> ROCKS_CHUNK_BITS;
-    uint64_t dead_total = live->bytes_stored - live->bytes_live;
-    int seek_worst = dead_total > 0 && dead_total * 100 >= live->bytes_stored * dead_percent_min;
+    int seek_worst = live_is_dead_by(live->bytes_live, live->bytes_stored, dead_percent_min);
     if (live->scan_chunk < begin_chunk || live->scan_chunk >= open_chunk) live->scan_chunk = begin_chunk;
-    const struct rocks_chunk *worst = NULL;
-    uint64_t worst_index = 0;
-    int found = 0;
-    for (unsigned n = 0; n < ROCKS_SCAN_CHUNKS && live->scan_chunk < open_chunk && !found;
+    const struct rocks_chunk *worst = NULL, *small = NULL, *best = NULL;
+    uint64_t worst_index = 0, small_index = 0, index = 0;
+    int run = 0;
+    for (unsigned n = 0; n < ROCKS_SCAN_CHUNKS && live->scan_chunk < open_chunk && !run;
          n++, live->scan_chunk++) {
         const struct rocks_chunk *chunk = live_chunk(live, live->scan_chunk);
-        if (chunk == NULL || !chunk->closed || chunk->bytes_stored == chunk->bytes_live) continue;
+        if (chunk == NULL || !chunk->closed) continue;
         if (chunk->live == 0) {
             live_pick_run(live, live->scan_chunk, range_out);
-            found = 1;
-        } else if (worst == NULL || (worst->bytes_stored - worst->bytes_live) * chunk->bytes_stored <
-                                        (chunk->bytes_stored - chunk->bytes_live) * worst->bytes_stored) {
+            run = 1;
+        } else if (live_is_worse(chunk, worst)) {
             worst = chunk;
             worst_index = live->scan_chunk;
         }
+        if (small == NULL && !chunk->rewritten && live->scan_chunk + 2 < open_chunk) { /* surely flushed */
+            small = chunk;
+            small_index = live->scan_chunk;
+        }
     }
-    if (!found && seek_worst && worst != NULL &&
-        (worst->bytes_stored - worst->bytes_live) * 100 >= worst->bytes_stored * dead_percent_min) {
-        *range_out = (struct rocks_range){worst_index << ROCKS_CHUNK_BITS,
-                                          (worst_index + 1) << ROCKS_CHUNK_BITS, worst->bytes_live, 0};
-        found = 1;
+    if (!run && seek_worst && worst != NULL &&
+        live_is_dead_by(worst->bytes_live, worst->bytes_stored, dead_percent_min)) {
+        best = worst;
+        index = worst_index;
+    } else if (!run && merge) {
+        best = small;
+        index = small_index;
     }
+    if (best != NULL)
+        *range_out = (struct rocks_range){index << ROCKS_CHUNK_BITS, (index + 1) << ROCKS_CHUNK_BITS,
+                                          best->bytes_live, 0};
     pthread_mutex_unlock(&live->lock);
-    return found;
+    return run || best != NULL;
 }
 
 void rocks__live_reclaimed(struct rocks_live *live, const struct rocks_range *range) {
@@ -248,7 +268,10 @@ void rocks__live_reclaimed(struct rocks_live *live, const struct rocks_range *ra
         if (range->all_dead) {
             FIRN_ASSERT(chunk->closed && chunk->live == 0);
             live_retire(live, chunk_index);
-        } else if (chunk->bytes_stored > range->bytes_live) {
+            continue;
+        }
+        chunk->rewritten = 1;
+        if (chunk->bytes_stored > range->bytes_live) {
             live->bytes_stored -= chunk->bytes_stored - range->bytes_live;
             chunk->bytes_stored = range->bytes_live;
         }

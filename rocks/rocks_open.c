@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,7 +28,10 @@
 #define INDEX_ENTRY_BYTES 10u /* a block's share of the index in memory: 6 to 9 measured */
 #define BLOCK_BYTES       4096u
 #define BLOCK_BYTES_BIG   16384u
-#define FILE_BYTES        (32u << 20)
+#define FILE_BYTES        (32u << 20) /* files made by compactions are at least this, or a 2048th of the tier */
+#define FILE_BYTES_MAX    (512u << 20)
+#define FILES_WANTED      32768u /* descriptors to ask the system for */
+#define FILES_MERGE       4096u /* table files from which on they are merged; or a quarter of the descriptors */
 
 /* --- the folder --- */
 
@@ -115,7 +119,7 @@ static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high) {
     return value < low ? low : value > high ? high : value;
 }
 
-static void options_write_path(rocksdb_options_t *options, uint64_t memory_max) {
+static void options_write_path(rocksdb_options_t *options, uint64_t memory_max, uint64_t bytes_max) {
     uint64_t buffer = clamp(memory_max / 2 / WRITE_BUFFERS, WRITE_BUFFER_MIN, WRITE_BUFFER_MAX);
     rocksdb_options_set_write_buffer_size(options, buffer);
     rocksdb_options_set_max_write_buffer_number(options, WRITE_BUFFERS);
@@ -131,7 +135,7 @@ static void options_write_path(rocksdb_options_t *options, uint64_t memory_max) 
     rocksdb_options_set_level0_stop_writes_trigger(options, 60);
     rocksdb_options_set_soft_pending_compaction_bytes_limit(options, 0);
     rocksdb_options_set_hard_pending_compaction_bytes_limit(options, 0);
-    rocksdb_options_set_target_file_size_base(options, FILE_BYTES);
+    rocksdb_options_set_target_file_size_base(options, clamp(bytes_max / 2048, FILE_BYTES, FILE_BYTES_MAX));
     rocksdb_options_compaction_readahead_size(options, 512u << 10);
     rocksdb_options_set_writable_file_max_buffer_size(options, 512u << 10);
 }
@@ -143,7 +147,6 @@ static void options_quiet(rocksdb_options_t *options) {
     rocksdb_options_set_keep_log_file_num(options, 2);
     rocksdb_options_set_max_log_file_size(options, 1u << 20);
     rocksdb_options_set_manifest_preallocation_size(options, 64u << 10);
-    rocksdb_options_set_max_open_files(options, -1);
     rocksdb_options_set_skip_stats_update_on_db_open(options, 1);
     rocksdb_options_set_create_if_missing(options, 1);
 }
@@ -193,6 +196,21 @@ static void filter_destroy(void *state) {
     (void)state;
 }
 
+/* Each table file is held open; without enough descriptors for that, the engine opens and closes them as
+ * needed. */
+static void options_files(struct tier_backend *backend) {
+    struct rlimit limit;
+    uint64_t soft = 1024;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        soft = limit.rlim_cur;
+        limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
+        if (soft < limit.rlim_cur && setrlimit(RLIMIT_NOFILE, &limit) == 0) soft = limit.rlim_cur;
+    }
+    backend->files_max = clamp(soft / 4, 64, FILES_MERGE);
+    rocksdb_options_set_max_open_files(backend->options,
+                                       soft >= FILES_WANTED ? -1 : (int)clamp(soft / 2, 64, INT32_MAX));
+}
+
 /* What the C interface has no call for. */
 static void options_extra(struct tier_backend *backend) {
     char *text = NULL;
@@ -205,7 +223,8 @@ static void options_extra(struct tier_backend *backend) {
 
 static void options_create(struct tier_backend *backend, uint64_t memory_max) {
     backend->options = rocksdb_options_create();
-    options_write_path(backend->options, memory_max);
+    options_write_path(backend->options, memory_max, backend->bytes_max);
+    options_files(backend);
     options_quiet(backend->options);
     options_table(backend, memory_max);
     options_extra(backend);

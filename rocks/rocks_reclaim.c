@@ -88,8 +88,9 @@ static int reclaim_pick(struct tier_backend *backend, uint64_t cleared_below, st
     int near_full = rocks__occupied(backend) >= backend->bytes_max - backend->bytes_max / 8;
     int idle = __atomic_load_n(&backend->idle, __ATOMIC_RELAXED);
     *sweep_out = near_full;
+    int merge = __atomic_load_n(&backend->known.files, __ATOMIC_RELAXED) > backend->files_max;
     return rocks__live_pick(&backend->live, idle || near_full ? ROCKS_DEAD_PERCENT_IDLE : ROCKS_DEAD_PERCENT,
-                            range_out);
+                            merge, range_out);
 }
 
 void *rocks__reclaimer_main(void *ctx) {
@@ -135,6 +136,18 @@ static void keeper_engine_bytes(struct tier_backend *backend) {
     rocksdb_free(text);
 }
 
+static void keeper_files(struct tier_backend *backend) {
+    static const char *const names[] = {"rocksdb.num-files-at-level0", "rocksdb.num-files-at-level1"};
+    uint64_t files = 0;
+    for (unsigned i = 0; i < 2; i++) {
+        char *text = rocksdb_property_value(backend->db, names[i]);
+        if (text == NULL) continue;
+        files += strtoull(text, NULL, 10);
+        rocksdb_free(text);
+    }
+    __atomic_store_n(&backend->known.files, files, __ATOMIC_RELAXED);
+}
+
 /* Compactions run at a somewhat lower priority than commands. The engine starts its threads late and names
  * them. */
 static void keeper_lower_priority(void) {
@@ -165,6 +178,7 @@ static void keeper_look(struct tier_backend *backend, unsigned tick) {
     if (tick % KEEPER_SLOW_TICKS == 0) {
         backend->keeper_tables_bytes = property(backend, "rocksdb.estimate-table-readers-mem");
         keeper_engine_bytes(backend);
+        keeper_files(backend);
         if (tick % (KEEPER_SLOW_TICKS * 10) == KEEPER_SLOW_TICKS) keeper_lower_priority();
     }
     uint64_t memory = memtables + backend->keeper_tables_bytes + ENGINE_FIXED_BYTES;

@@ -32,7 +32,7 @@ static const char *in_folder(const char *name) {
 
 static int setup(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/firn-test-pmem-XXXXXX");
+    snprintf(folder, sizeof folder, "%s", "/tmp/firn-test-pmem-XXXXXX");
     return mkdtemp(folder) == NULL;
 }
 
@@ -53,7 +53,7 @@ static void open_fails(const char *path, uint64_t bytes, int error, const char *
 static void test_open_refuses(void **state) {
     (void)state;
     char path[200], text[20] = "";
-    strcpy(path, in_folder("file"));
+    snprintf(path, sizeof path, "%s", in_folder("file"));
     simple_write_file(path, "precious");
     open_fails(path, TIER_BYTES, FIRN_EINVALID, "not Firn's");
     FILE *file = fopen(path, "r");
@@ -68,7 +68,7 @@ static void test_open_refuses(void **state) {
     mkfifo(in_folder("pipe"), 0600);
     open_fails(in_folder("pipe"), TIER_BYTES, FIRN_EINVALID, "neither");
     fault_point_arm(FAULT_PMEM_MAP, 0, 1);
-    strcpy(path, in_folder("fresh"));
+    snprintf(path, sizeof path, "%s", in_folder("fresh"));
     open_fails(path, TIER_BYTES, FIRN_EIO, "mapped");
     assert_int_not_equal(access(path, F_OK), 0); /* nothing left behind */
     open_fails(path, 1ull << 60, FIRN_ENOSPACE, "free space");
@@ -101,7 +101,7 @@ static void test_open_ours(void **state) {
 static void test_no_space(void **state) {
     (void)state;
     char path[200];
-    strcpy(path, in_folder("small"));
+    snprintf(path, sizeof path, "%s", in_folder("small"));
     mkdir(path, 0700);
     if (mount("none", path, "tmpfs", 0, "size=8m") != 0) skip();
     open_fails(in_folder("small/tier"), TIER_BYTES, FIRN_ENOSPACE, "16777216 bytes");

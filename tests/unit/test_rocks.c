@@ -31,7 +31,7 @@ static const char *in_folder(const char *name) {
 
 static int setup(void **state) {
     (void)state;
-    strcpy(folder, "/tmp/firn-test-rocks-XXXXXX");
+    snprintf(folder, sizeof folder, "%s", "/tmp/firn-test-rocks-XXXXXX");
     return mkdtemp(folder) == NULL;
 }
 
@@ -52,18 +52,18 @@ static void open_fails(const char *path, int error, const char *words) {
 static void test_open_refuses(void **state) {
     (void)state;
     char path[200];
-    strcpy(path, in_folder("file"));
+    snprintf(path, sizeof path, "%s", in_folder("file"));
     simple_write_file(path, "precious");
     open_fails(path, FIRN_EINVALID, "not a folder");
     open_fails(in_folder("no/such/parent"), FIRN_ESYSTEM, "parent");
     open_fails("", FIRN_EINVALID, "needs a folder");
-    strcpy(path, in_folder("foreign"));
+    snprintf(path, sizeof path, "%s", in_folder("foreign"));
     mkdir(path, 0700);
     simple_write_file(in_folder("foreign/letter.txt"), "precious");
     open_fails(path, FIRN_EINVALID, "letter.txt");
     assert_int_equal(access(in_folder("foreign/letter.txt"), F_OK), 0);
     assert_int_not_equal(access(in_folder("foreign/firn-tier"), F_OK), 0); /* not even marked */
-    strcpy(path, in_folder("likely")); /* names like ours, but no marker */
+    snprintf(path, sizeof path, "%s", in_folder("likely")); /* names like ours, but no marker */
     mkdir(path, 0700);
     mkdir(in_folder("likely/db"), 0700);
     open_fails(path, FIRN_EINVALID, "db");
@@ -75,7 +75,7 @@ static void test_open_ours(void **state) {
     struct simple simple, second;
     uint64_t address;
     char path[200];
-    strcpy(path, in_folder("tier"));
+    snprintf(path, sizeof path, "%s", in_folder("tier"));
     for (int i = 0; i < 3; i++) { /* earlier content is dropped, ids start anew */
         assert_int_equal(simple_open(&simple, &rocks_ops, path, 16u << 20, 8u << 20), 0);
         assert_int_equal(simple_stats(&simple).records_live, 0);
@@ -277,7 +277,7 @@ static void test_small_memory(void **state) {
 static void test_disk_full(void **state) {
     (void)state;
     char mount_path[200];
-    strcpy(mount_path, in_folder("small"));
+    snprintf(mount_path, sizeof mount_path, "%s", in_folder("small"));
     mkdir(mount_path, 0700);
     if (mount("none", mount_path, "tmpfs", 0, "size=24m") != 0) skip();
     struct simple simple;

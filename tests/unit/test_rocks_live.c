@@ -73,13 +73,13 @@ static void test_pick(void **state) {
     struct rocks_range range;
     for (int i = 0; i < 100; i++)
         ids[i] = add(100);
-    assert_false(rocks__live_pick(&live, 15, &range));
+    assert_false(rocks__live_pick(&live, 15, 0, &range));
     for (int i = 30; i < 36; i++)
         rocks__live_kill(&live, ids[i], 100); /* 60 % of chunk 3 */
     for (int i = 50; i < 54; i++)
-        rocks__live_kill(&live, ids[i], 100);          /* 40 % of chunk 5 */
-    assert_false(rocks__live_pick(&live, 15, &range)); /* 10 % of all */
-    assert_true(rocks__live_pick(&live, 8, &range));
+        rocks__live_kill(&live, ids[i], 100);             /* 40 % of chunk 5 */
+    assert_false(rocks__live_pick(&live, 15, 0, &range)); /* 10 % of all */
+    assert_true(rocks__live_pick(&live, 8, 0, &range));
     assert_true(range.first <= ids[30] && range.end > ids[39] && range.first > ids[29] &&
                 range.end <= ids[40]);
     assert_int_equal(range.bytes_live, 400);
@@ -89,18 +89,38 @@ static void test_pick(void **state) {
     assert_true(rocks__live_test(&live, ids[39]));
     for (int i = 0; i < 100; i++)
         if (i < 20 || (i >= 60 && i < 80)) rocks__live_kill(&live, ids[i], 100); /* two wholly dead runs */
-    assert_true(rocks__live_pick(&live, 100, &range));
+    assert_true(rocks__live_pick(&live, 100, 0, &range));
     assert_true(range.all_dead);
     assert_int_equal(range.first, 0); /* with everything before */
     assert_true(range.end > ids[19] && range.end <= ids[20]);
     rocks__live_reclaimed(&live, &range);
-    assert_true(rocks__live_pick(&live, 100, &range) ||
-                rocks__live_pick(&live, 100, &range)); /* the scan goes round */
+    assert_true(rocks__live_pick(&live, 100, 0, &range) ||
+                rocks__live_pick(&live, 100, 0, &range)); /* the scan goes round */
     assert_true(range.first <= ids[60] && range.first > ids[59] && range.end > ids[79] &&
                 range.end <= ids[80]);
     rocks__live_reclaimed(&live, &range);
     assert_int_equal(totals().records_live, 100 - 6 - 4 - 40);
     rocks__live_collect(&live);
+    rocks__live_fini(&live);
+}
+
+/* Merging takes each closed chunk once. */
+static void test_pick_merge(void **state) {
+    (void)state;
+    assert_int_equal(rocks__live_init(&live, 1000), 0);
+    struct rocks_range range;
+    for (int i = 0; i < 100; i++)
+        add(100);
+    unsigned found = 0;
+    uint64_t last = 0;
+    while (rocks__live_pick(&live, 15, 1, &range)) {
+        assert_true(range.first > last);
+        last = range.first;
+        rocks__live_reclaimed(&live, &range);
+        found++;
+    }
+    assert_int_equal(found, 8); /* not the newest, which may be in memtables */
+    assert_int_equal(totals().records_live, 100);
     rocks__live_fini(&live);
 }
 
@@ -125,7 +145,7 @@ static void test_model(void **state) {
             lives[i] = 0;
         }
         struct rocks_range range;
-        if (random_below(200) == 0 && rocks__live_pick(&live, (unsigned)random_below(50), &range)) {
+        if (random_below(200) == 0 && rocks__live_pick(&live, (unsigned)random_below(50), 0, &range)) {
             for (int k = 0; k < 50; k++) { /* what is called dead is dead */
                 uint64_t i = random_below(count);
                 if (range.all_dead && ids[i] >= range.first && ids[i] < range.end) assert_false(lives[i]);
@@ -169,7 +189,7 @@ static void test_threads(void **state) {
             __atomic_store_n(&newest, ids[i], __ATOMIC_RELAXED);
             if (i >= 400) rocks__live_kill(&live, ids[i - (int)random_below(400)], 0);
             struct rocks_range range;
-            if (i % 100 == 0 && rocks__live_pick(&live, 15, &range)) rocks__live_reclaimed(&live, &range);
+            if (i % 100 == 0 && rocks__live_pick(&live, 15, 0, &range)) rocks__live_reclaimed(&live, &range);
             if (i % 1000 == 0) rocks__live_collect(&live);
         }
         rocks__live_clear(&live);
@@ -184,8 +204,8 @@ static void test_threads(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ids_only_grow), cmocka_unit_test(test_counts),  cmocka_unit_test(test_pick),
-        cmocka_unit_test(test_model),         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_ids_only_grow), cmocka_unit_test(test_counts), cmocka_unit_test(test_pick),
+        cmocka_unit_test(test_pick_merge),    cmocka_unit_test(test_model),  cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

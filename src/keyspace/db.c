@@ -252,7 +252,7 @@ int db_find(struct db *db, struct bytes key, unsigned flags, struct entry **entr
         count_miss(db, key, flags);
         return 0;
     }
-    if (__builtin_expect(table_slot_residency(*slot) != TABLE_DRAM, 0)) db__note_cold(db, hash);
+    if (__builtin_expect(table_slot_is_cold(*slot), 0)) db__note_cold(db, hash);
     found_clock = entry->clock;
     if (!(flags & LOOKUP_NO_TOUCH)) evict_touch(entry);
     if (!(flags & (LOOKUP_WRITE | LOOKUP_NO_STATS))) db_stats.keyspace_hits++;
@@ -387,7 +387,7 @@ struct entry *db_changing(struct db *db, struct entry *entry) {
             entry_store_ref(entry, 0);
             page_release(ref);
         }
-    } else if (page_ref_tag(ref) != PAGE_TAG_DRAM) {
+    } else if (page_ref_is_lower(ref)) {
         db__note_cold(db, db__hash(entry));
     }
     return entry;

@@ -4,12 +4,16 @@
  * entry. Nobody outside this folder walks the table.
  *
  * D1 An entry pointer is valid until the next call that can change the same key's layout or delete it, or
- * insert into the same database (calls that do say "may move entry" and return the new one). D2 Every change
- * of a value is announced by db_changed exactly once per key and command, before the change of an inline
- * value or page is visible below (it voids a demotion in flight and discards the clean copy of an inline
- * value). D3 An expired key is never returned by a lookup. On a replica (later) it is hidden without being
- * deleted. D4 db_size counts keys, cold or not, exactly. D5 Lookup may fault in a later version (keys off
- * DRAM): callers return what it returns.
+ * insert into the same database (calls that do say "may move entry" and return the new one).
+ *
+ * D2 Every change of a value is announced by db_changing before it is made, exactly once per key and command
+ * (it voids a demotion in flight and discards the clean copy of an inline value), and by db_changed after.
+ *
+ * D3 An expired key is never returned by a lookup. On a replica (later) it is hidden without being deleted.
+ *
+ * D4 db_size counts keys, cold or not, exactly.
+ *
+ * D5 Lookup may fault in a later version (keys off DRAM): callers return what it returns.
  *
  * Executor only.
  */

@@ -12,12 +12,17 @@
 
 /*
  * DB1 expiry holds exactly one (deadline, hash) for every entry with ENTRY_EXPIRY; the slot's volatile bit
- * says the same. DB2 fields holds exactly one (deadline, hash) for every entry with ENTRY_FIELD_TTL, and
- * fields_by_hash the same pair turned round, so that a cold hash can be deleted or renamed without reading
- * its pages. DB3 residency[r] counts the slots whose residency bits are r. Bits other than TABLE_DRAM are
- * true, or the entry's hash is in the list of entries to look at again (db__note_cold); TABLE_DRAM may be out
- * of date. Two keys of one database with the same 64-bit hash and the same deadline would share a record; the
- * chance is nil.
+ * says the same.
+ *
+ * DB2 fields holds exactly one (deadline, hash) for every entry with ENTRY_FIELD_TTL, and fields_by_hash the
+ * same pair turned round, so that a cold hash can be deleted or renamed without reading its pages.
+ *
+ * DB3 residency[r] counts the slots whose residency bits are r. Bits that say PMEM or NVMe are true, or the
+ * entry's hash is in the list of entries to look at again (db__note_cold). DRAM and OBJECT may be out of
+ * date; sampling looks at the entry.
+ *
+ * Two keys of one database with the same 64-bit hash and the same deadline would share a record; the chance
+ * is nil.
  */
 struct db {
     struct table table;

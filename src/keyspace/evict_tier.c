@@ -9,10 +9,11 @@
  * something is: LFU by frequency, random at random, all others by idle time. That a policy is "volatile"
  * restricts deletion only: moving a value loses nothing.
  *
- *  EV1 A victim is never PINNED or MOVING, its page never shared (refs 1).
- *  EV2 finish changes the owner only if it still holds exactly what was offered; a record that takes the
- * place of a page with the same clean copy inherits that copy (page->lower is cleared first), so it is
- * discarded once.
+ * EV1 A victim is never PINNED or MOVING, its page never shared (refs 1).
+ *
+ * EV2 finish changes the owner only if it still holds exactly what was offered. A record that takes the place
+ * of a page with the same clean copy inherits that copy (page->lower is cleared first), so it is discarded
+ * once.
  *
  * Executor only.
  */
@@ -95,7 +96,9 @@ struct batch {
 
 static void batch_add(struct batch *batch, uint64_t *slots) {
     for (unsigned i = 0; i < TABLE_BUCKET_SLOTS; i++) {
-        if (slots[i] == 0 || table_slot_residency(slots[i]) != batch->from) continue;
+        enum table_residency residency = table_slot_residency(slots[i]);
+        int maybe = batch->from == TABLE_DRAM && residency == TABLE_OBJECT; /* no longer one, perhaps */
+        if (slots[i] == 0 || (residency != batch->from && !maybe)) continue;
         __builtin_prefetch(table_slot_entry(slots[i]));
         batch->slots[batch->count++] = &slots[i];
     }
@@ -132,7 +135,8 @@ static unsigned batch_take(struct batch *batch, unsigned count) {
 static int collect_database(enum table_residency from, uint64_t end, unsigned *buckets_inout,
                             unsigned *count_inout, unsigned wanted) {
     struct batch batch = {.db = db_at(hand_db[from] % db_count()), .from = from};
-    if (batch.db->residency[from] == 0) return 1;
+    if (batch.db->residency[from] == 0 && (from != TABLE_DRAM || batch.db->residency[TABLE_OBJECT] == 0))
+        return 1;
     int done = 0;
     while (!done && *count_inout<wanted && * buckets_inout> 0) {
         while (!done && batch.count < BATCH_SLOTS &&

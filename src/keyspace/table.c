@@ -2,8 +2,8 @@
 /*
  * Order-preserving segmented extendible hashing.
  *
- *   root (1 or 256 words, by the top hash bits) -> directory (2^depth words) -> segment -> bucket (64 bytes)
- * -> slot -> entry
+ *   root (1 or 256 words, by the top hash bits)
+ *   -> directory (2^depth words) -> segment -> bucket (64 bytes) -> slot -> entry
  *
  * A segment covers the hashes with one prefix of ${depth} bits. Its n buckets divide that range evenly and in
  * order: the hash bits after the prefix, as a fraction, times n, are a key's home bucket. A key that finds
@@ -21,10 +21,14 @@
  * Since buckets are in hash order in every state of the table, a hash is a cursor: everything below it has
  * been visited, whatever was split or merged meanwhile.
  *
- *  B1 A bucket's eighth tag byte is the number of entries whose home is at or (cyclically) before it and
- * whose place is behind it. B2 Tag 0 is an empty slot, and only that; its slot word is 0. B3 All directory
- * words of a segment's range are equal, and equal to what its header says. B4 A segment's depth is at least
- * root_bits.
+ * B1 A bucket's eighth tag byte is the number of entries whose home is at or (cyclically) before it and
+ * whose place is behind it.
+ *
+ * B2 Tag 0 is an empty slot, and only that; its slot word is 0.
+ *
+ * B3 All directory words of a segment's range are equal, and equal to what its header says.
+ *
+ * B4 A segment's depth is at least root_bits.
  *
  * Rejected: chained or stash buckets (a miss has to look there; load is no better than with short cyclic
  * reach), one global directory (doubling at 100 M keys copies megabytes), groups of buckets (waste up to a

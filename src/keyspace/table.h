@@ -16,8 +16,8 @@
 #include "base/bytes.h"
 #include "types/entry.h"
 
-/* Where the bytes of an entry's value are, as far as victim sampling cares. DRAM may be stale the harmless
- * way (sampling looks). */
+/* Where the bytes of an entry's value are, as far as victim sampling cares. DRAM and OBJECT may
+ * be out of date (sampling looks). */
 enum table_residency { TABLE_DRAM, TABLE_PMEM, TABLE_NVME, TABLE_OBJECT };
 
 #define TABLE_SLOT_VOLATILE        1u /* the entry has an expiry */
@@ -50,6 +50,10 @@ static inline struct entry *table_slot_entry(uint64_t slot) {
 }
 static inline enum table_residency table_slot_residency(uint64_t slot) {
     return (enum table_residency)((slot & TABLE_SLOT_RESIDENCY_MASK) >> TABLE_SLOT_RESIDENCY_SHIFT);
+}
+static inline int table_slot_is_cold(uint64_t slot) {
+    enum table_residency residency = table_slot_residency(slot);
+    return residency == TABLE_PMEM || residency == TABLE_NVME;
 }
 static inline void table_slot_set_residency(uint64_t *slot, enum table_residency residency) {
     *slot = (*slot & ~(uint64_t)TABLE_SLOT_RESIDENCY_MASK) | (uint64_t)residency

@@ -203,6 +203,7 @@ static int set_pinned(struct call *call, int pinned) {
         entry->flags |= ENTRY_PINNED;
     else
         entry->flags &= (uint8_t)~ENTRY_PINNED;
+    object_set_pinned(entry);
     reply_ok(call->reply);
     return 0;
 }

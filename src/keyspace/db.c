@@ -297,6 +297,7 @@ void db_replace(struct db *db, struct entry *old, struct entry *entry) {
     leave(db, slot, hash, old);
     table_slot_set_entry(slot, entry);
     entry->flags |= old->flags & ENTRY_PINNED;
+    object_set_pinned(entry);
     if (evict_policy_is_lfu()) {
         entry->clock = old->clock;
     } else if ((entry->clock & 0xffffffu) == 0) {

@@ -213,6 +213,7 @@ static int write_first_sequence(struct db *db, struct entry **entry_inout, struc
     uint64_t ref = entry->flags & ENTRY_INLINE ? 0 : entry_ref(entry);
     if (!(entry->flags & ENTRY_REF) || (entry->flags & ENTRY_INLINE)) entry = db_relayout(db, entry, 1, 0, 0);
     entry_store_ref(entry, page_ref_of_object(sequence));
+    object_set_pinned(entry);
     page_release(ref);
     entry->size = size;
     entry_set_encoding(entry, ENCODING_RAW);

@@ -193,7 +193,8 @@ static unsigned collect_pages(int from, struct tier_victim *out, unsigned wanted
     size_t tries = object_count() < OBJECT_TRIES ? object_count() : OBJECT_TRIES;
     for (; tries > 0 && count < room; tries--) {
         struct object *object = object_next();
-        if (object == NULL || (from == PAGE_TAG_DRAM && object->pages_dram == 0)) continue;
+        if (object == NULL || object->pinned) continue; /* EV1 */
+        if (from == PAGE_TAG_DRAM && object->pages_dram == 0) continue;
         unsigned limit = room - count < OBJECT_SCAN ? room - count : OBJECT_SCAN;
         unsigned got = type_ops((enum type_id)object->type)->victims(object, from, OBJECT_SCAN, found, limit);
         for (unsigned i = 0; i < got; i++, count++) {

@@ -106,6 +106,7 @@ static void hash_make_large(struct hash__slot *slot) {
                    slot->copy != 0 && page_ref_tag(slot->copy) == PAGE_TAG_DRAM);
     page_directory_set_deadline(&object->directory, 0, slot->before_deadline);
     entry_store_ref(slot->entry, page_ref_of_object(object));
+    object_set_pinned(slot->entry);
     hash__open(slot->entry, slot->hash, slot);
 }
 
@@ -478,7 +479,7 @@ int hash__each_page(struct entry *entry, int (*visit)(struct bytes payload, void
         return error != 0 || payload.size == 0 ? error : visit(payload, ctx);
     }
     const struct fault_set *set = fault_current();
-    int promote = set != NULL && set->mode == FAULT_ASYNC;
+    int promote = set != NULL; /* without one it is no client that reads: a snapshot */
     struct directory_range range;
     page_directory_find(&object->directory, 0, &range);
     do {

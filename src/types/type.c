@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "base/memory.h"
 #include "ds/int_map.h"
+#include "page/page.h"
 
 /* A type joins here: its ops, and below the RDB types it reads. */
 extern const struct type_ops type_string_ops;
@@ -131,6 +132,13 @@ void object_account(struct object *object, int64_t dram_bytes, int32_t pages, in
     if (!object->registered) return;
     objects_dram_bytes += (uint64_t)dram_bytes;
     objects_pages_dram += (uint64_t)(int64_t)pages_dram;
+}
+
+void object_set_pinned(const struct entry *entry) {
+    uint64_t ref = entry_ref(entry);
+    if (page_ref_tag(ref) != PAGE_TAG_OBJECT) return;
+    struct object *object = page_ref_object(ref);
+    object->pinned = (entry->flags & ENTRY_PINNED) != 0;
 }
 
 static struct object **reaper;

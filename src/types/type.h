@@ -25,7 +25,8 @@ struct object {
     uint32_t magic;
     uint8_t type;       /* enum type_id */
     uint8_t registered; /* from object_register to object_unregister */
-    uint8_t unused[2];
+    uint8_t pinned;     /* the entry that refers to it is ENTRY_PINNED: its pages are no victims */
+    uint8_t unused;
     uint64_t id;         /* never reused */
     uint64_t dram_bytes; /* payload bytes of its DRAM pages (what demoting all of it would free) */
     uint32_t pages;      /* pages in the directory */
@@ -48,6 +49,9 @@ uint64_t object_pages_dram(void); /* how many those are */
 struct object *object_next(void);
 /* Types account page changes here so that the sums stay right. */
 void object_account(struct object *object, int64_t dram_bytes, int32_t pages, int32_t pages_dram);
+
+/* The entry's object, if it has one, is pinned as the entry is. After either changed. */
+void object_set_pinned(const struct entry *entry);
 
 /* A page of an object that may be demoted. */
 struct type_victim {

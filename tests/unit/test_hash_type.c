@@ -53,6 +53,24 @@ static void assert_value(struct entry *entry, const char *field, const char *val
     assert_true(bytes_equal(found, TEXT(value)));
 }
 
+/* Pinning follows the entry, also into an object that comes later. */
+static void test_pinned(void **state) {
+    (void)state;
+    struct entry *entry = make(1);
+    entry->flags |= ENTRY_PINNED;
+    for (unsigned i = 0; !is_large(entry); i++) {
+        char field[32];
+        snprintf(field, sizeof field, "more%u", i);
+        assert_int_equal(hash_set(entry, TEXT(field), TEXT("a value of some length"), 0, NULL), 0);
+    }
+    const struct object *object = page_ref_object(entry_ref(entry));
+    assert_int_equal(object->pinned, 1);
+    entry->flags &= (uint8_t)~ENTRY_PINNED;
+    object_set_pinned(entry);
+    assert_int_equal(object->pinned, 0);
+    destroy(entry);
+}
+
 static void test_encodings(void **state) {
     (void)state;
     struct entry *entry = make(128);
@@ -358,9 +376,10 @@ int main(void) {
     hash_seed_init();
     random_seed(5);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_encodings), cmocka_unit_test(test_layout), cmocka_unit_test(test_giants),
-        cmocka_unit_test(test_deadlines), cmocka_unit_test(test_rdb),    cmocka_unit_test(test_rdb_refused),
-        cmocka_unit_test(test_victims),   cmocka_unit_test(test_random), cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_encodings),   cmocka_unit_test(test_pinned),    cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_giants),      cmocka_unit_test(test_deadlines), cmocka_unit_test(test_rdb),
+        cmocka_unit_test(test_rdb_refused), cmocka_unit_test(test_victims),   cmocka_unit_test(test_random),
+        cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * LCS: longest common subsequence of two strings, by the classic table of lengths (rows: prefixes of the
- * first string), walked back from its last cell. Time and memory are the product of the lengths.
+ * first string), walked back from its last cell. Time is the product of the lengths, memory too unless only
+ * the length is asked for; it is bounded.
  */
 #include "base/memory.h"
 #include "cmd/call.h"
 #include "keyspace/db_string.h"
+
+#define LCS_TABLE_BYTES_MAX (UINT64_C(1) << 30)
 
 struct lcs_options {
     int length, indexes, with_lengths;
@@ -14,7 +17,8 @@ struct lcs_options {
 
 struct lcs {
     struct bytes a, b;
-    uint32_t *table; /* (a.size + 1) * (b.size + 1) lengths */
+    uint32_t *table; /* (b.size + 1) lengths for each row */
+    size_t rows;     /* a.size + 1, or 2 if only the last one is wanted */
 };
 
 /* A run of matching bytes that is being extended backwards: [a, a + size) of one with [b, b + size) of the
@@ -24,7 +28,7 @@ struct lcs_run {
 };
 
 static uint32_t *lcs_cell(const struct lcs *lcs, size_t i, size_t j) {
-    return &lcs->table[i * (lcs->b.size + 1) + j];
+    return &lcs->table[i % lcs->rows * (lcs->b.size + 1) + j];
 }
 
 static int lcs_parse(struct call *call, struct lcs_options *options_out) {
@@ -53,8 +57,8 @@ static int lcs_parse(struct call *call, struct lcs_options *options_out) {
 
 static int lcs_fill(struct call *call, struct lcs *lcs) {
     size_t cells;
-    if (__builtin_mul_overflow(lcs->a.size + 1, lcs->b.size + 1, &cells) ||
-        cells > SIZE_MAX / sizeof(uint32_t) ||
+    if (__builtin_mul_overflow(lcs->rows, lcs->b.size + 1, &cells) ||
+        cells > LCS_TABLE_BYTES_MAX / sizeof(uint32_t) ||
         (lcs->table = memory_try_alloc(cells * sizeof(uint32_t))) == NULL) {
         reply_error(call->reply, "Insufficient memory, failed allocating transient memory for LCS");
         return FIRN_EINVALID;
@@ -114,6 +118,7 @@ static size_t lcs_walk(struct call *call, const struct lcs *lcs, const struct lc
 }
 
 static int lcs_reply(struct call *call, struct lcs *lcs, const struct lcs_options *options) {
+    lcs->rows = options->length ? 2 : lcs->a.size + 1;
     int error = lcs_fill(call, lcs);
     if (error != 0) return error;
     uint32_t length = *lcs_cell(lcs, lcs->a.size, lcs->b.size);

@@ -121,7 +121,11 @@ class Stream:
         if word == "MOVE":
             return (word, key, rng.choice(("1", "0", "99")))
         if word == "LCS":
-            return (word, key, self.key(), "LEN")
+            # on short strings only: its cost is the product of the lengths
+            first, second = "short%d" % rng.randrange(4), "short%d" % rng.randrange(4)
+            if rng.random() < 0.5:
+                return ("SET", first, self.value()[:60])
+            return (word, first, second) + rng.choice(((), ("LEN",), ("IDX",), ("IDX", "MINMATCHLEN", "2", "WITHMATCHLEN")))
         if word == "GETEX":
             return (word, key) + rng.choice(((), ("PERSIST",), ("EX", "500"), ("EX", "0")))
         if word == "PSETEX":

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -19,12 +20,7 @@
 #include "keyspace/evict.h"
 #include "loop/loop.h"
 #include "net/net.h"
-#if __has_include("pmem/pmem.h")
 #include "pmem/pmem.h"
-#define SERVER_PMEM_OPS pmem_ops
-#else
-#define SERVER_PMEM_OPS tier_null_pmem_ops
-#endif
 #include "rocks/rocks.h"
 #include "server/config.h"
 #include "server/info.h"
@@ -272,16 +268,29 @@ static int start_network(void) {
     return net_start(server_state.loop, &hooks);
 }
 
+/* The folder that ${path} is to be in, if only that one is missing. What is still missing then, the backend
+ * reports. */
+static void make_parent(const char *path) {
+    char parent[4096];
+    const char *slash = strrchr(path, '/');
+    if (slash == NULL || slash == path || (size_t)(slash - path) >= sizeof parent) return;
+    memcpy(parent, path, (size_t)(slash - path));
+    parent[slash - path] = '\0';
+    (void)mkdir(parent, 0755);
+}
+
 static int start_tiers(void) {
     struct tier_config config;
     struct tier_keyspace_hooks hooks;
     char message[1024] = "";
     settings_tiers(&config);
-    config.pmem_ops = &SERVER_PMEM_OPS;
+    config.pmem_ops = &pmem_ops;
     config.nvme_ops = &rocks_ops;
     config.wake = wake;
     config.wake_ctx = server_state.loop;
     evict_tier_hooks(&hooks);
+    make_parent(config.pmem_path);
+    make_parent(config.nvme_path);
     int status = tier_start(&config, &hooks, message, sizeof message);
     if (status != 0) {
         log_warning("%s", message);

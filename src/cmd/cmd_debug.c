@@ -150,10 +150,12 @@ static int populate_one(struct call *call, struct bytes prefix, int64_t index, s
 
 /* Let demotion catch up while memory is short: this one command may write more than maxmemory. */
 static void make_room(void) {
-    for (int i = 0; i < 1000 && tier_enabled() && tier_zone() >= TIER_ZONE_DELAY; i++) {
+    if (!tier_enabled()) return;
+    for (int i = 0; i < 1000; i++) {
         (void)tier_turn();
-        usleep(50);
         tier_complete();
+        if (tier_zone() < TIER_ZONE_DELAY) return;
+        usleep(50);
     }
 }
 

@@ -420,7 +420,9 @@ static int check_names(const struct bytes *pairs, size_t count, int may_protecte
         if (id < 0) return FIRN_ENOTFOUND;
         unsigned flags = config__table[id].flags;
         const char *objection = NULL;
-        if (flags & CONFIG_IMMUTABLE)
+        /* To set an immutable one to what it is changes nothing: so all of CONFIG GET * can be set again. */
+        if ((flags & CONFIG_IMMUTABLE) &&
+            !bytes_equal(pairs[2 * i + 1], bytes_of_text(config_text((enum config_id)id))))
             objection = "can't set immutable config";
         else if ((flags & CONFIG_PROTECTED) && !may_protected)
             objection = "can't set protected config";

@@ -111,6 +111,7 @@ static void test_refusals(void **state) {
     assert_refused("oom-score-adj-values", "0 200 8000",
                    "Invalid oom-score-adj-values, elements must be between -2000 and 2000.");
     assert_refused("daemonize", "yes", "can't set immutable config");
+    assert_int_equal(set("daemonize", "no"), 0);
     assert_refused("proc-title-template", "{nonsense}",
                    "template format is invalid or contains unknown variables");
     assert_refused("dbfilename", "a/b", "dbfilename can't be a path, just a filename");

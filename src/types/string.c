@@ -479,11 +479,12 @@ static unsigned sequence_victims(struct object *object, int from, unsigned scan,
                                  struct type_victim *victims_out, unsigned limit) {
     struct string_sequence *sequence = (struct string_sequence *)object;
     unsigned filled = 0;
-    if (scan > sequence->count) scan = sequence->count; /* no page twice in one call */
-    for (; scan > 0 && filled < limit; scan--) {
+    /* Once around at most, so that no page comes twice; holes cost nothing of ${scan}. */
+    for (uint32_t around = sequence->count; around > 0 && scan > 0 && filled < limit; around--) {
         if (object->sweep >= sequence->count) object->sweep = 0;
         uint64_t place = object->sweep++;
         uint64_t ref = sequence->pages[place];
+        scan -= ref != 0;
         if (ref == 0 || (int)page_ref_tag(ref) != from) continue;
         uint32_t clock = 0;
         if (from == PAGE_TAG_DRAM) {

@@ -36,7 +36,8 @@
 #define ROCKS_CHUNK_BYTES_MAX   (1u << 30)
 #define ROCKS_CHUNK_BYTES_GOOD  (64u << 20)
 #define ROCKS_CHUNK_BYTES_MIN   (1u << 20)
-#define ROCKS_LEAF_BITS         10u /* chunks of a directory leaf */
+#define ROCKS_MERGE_BYTES       (512u << 20) /* payload that is merged into large files at once */
+#define ROCKS_LEAF_BITS         10u          /* chunks of a directory leaf */
 #define ROCKS_LEAF_CHUNKS       (1u << ROCKS_LEAF_BITS)
 #define ROCKS_TOP_LEAVES        (1u << 21) /* leaves of the directory: 2^47 ids before the tier must be reopened */
 #define ROCKS_SCAN_CHUNKS       4096u      /* chunks looked at in one round */
@@ -73,7 +74,7 @@ struct rocks_live {
 /* Ids [first, end) and what to do with them. */
 struct rocks_range {
     uint64_t first, end;
-    uint64_t bytes_live; /* in it when it was picked */
+    uint64_t bytes_live; /* in it when it was picked; UINT64_MAX: not counted (several chunks) */
     int all_dead;        /* files can be dropped whole */
 };
 

@@ -217,14 +217,28 @@ static int live_is_dead_by(uint64_t bytes_live, uint64_t bytes_stored, unsigned 
     return bytes_stored > bytes_live && (bytes_stored - bytes_live) * 100 >= bytes_stored * percent;
 }
 
+/* The run of chunks from ${chunk_index} on that were never rewritten and are surely flushed, up to
+ * ROCKS_MERGE_BYTES: a merge rewrites a large file on its edge, too, so it should be long. */
+static void live_pick_merge(const struct rocks_live *live, uint64_t chunk_index,
+                            struct rocks_range *range_out) {
+    uint64_t bytes = 0, end = chunk_index, limit = (live->next_id >> ROCKS_CHUNK_BITS) - 2;
+    for (; end < limit && bytes < ROCKS_MERGE_BYTES; end++) {
+        const struct rocks_chunk *chunk = live_chunk(live, end);
+        if (chunk == NULL || chunk->rewritten) break;
+        bytes += chunk->bytes_stored;
+    }
+    *range_out =
+        (struct rocks_range){chunk_index << ROCKS_CHUNK_BITS, end << ROCKS_CHUNK_BITS, UINT64_MAX, 0};
+}
+
 int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, int merge,
                      struct rocks_range *range_out) {
     pthread_mutex_lock(&live->lock);
     uint64_t begin_chunk = live->first_id >> ROCKS_CHUNK_BITS, open_chunk = live->next_id >> ROCKS_CHUNK_BITS;
     int seek_worst = live_is_dead_by(live->bytes_live, live->bytes_stored, dead_percent_min);
     if (live->scan_chunk < begin_chunk || live->scan_chunk >= open_chunk) live->scan_chunk = begin_chunk;
-    const struct rocks_chunk *worst = NULL, *small = NULL, *best = NULL;
-    uint64_t worst_index = 0, small_index = 0, index = 0;
+    const struct rocks_chunk *worst = NULL;
+    uint64_t worst_index = 0, small_index = 0;
     int run = 0;
     for (unsigned n = 0; n < ROCKS_SCAN_CHUNKS && live->scan_chunk < open_chunk && !run;
          n++, live->scan_chunk++) {
@@ -237,24 +251,22 @@ int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, int mer
             worst = chunk;
             worst_index = live->scan_chunk;
         }
-        if (small == NULL && !chunk->rewritten && live->scan_chunk + 2 < open_chunk) { /* surely flushed */
-            small = chunk;
+        if (small_index == 0 && !chunk->rewritten && live->scan_chunk + 2 < open_chunk)
             small_index = live->scan_chunk;
-        }
     }
-    if (!run && seek_worst && worst != NULL &&
+    int found = run;
+    if (!found && seek_worst && worst != NULL &&
         live_is_dead_by(worst->bytes_live, worst->bytes_stored, dead_percent_min)) {
-        best = worst;
-        index = worst_index;
-    } else if (!run && merge) {
-        best = small;
-        index = small_index;
+        *range_out = (struct rocks_range){worst_index << ROCKS_CHUNK_BITS,
+                                          (worst_index + 1) << ROCKS_CHUNK_BITS, worst->bytes_live, 0};
+        found = 1;
     }
-    if (best != NULL)
-        *range_out = (struct rocks_range){index << ROCKS_CHUNK_BITS, (index + 1) << ROCKS_CHUNK_BITS,
-                                          best->bytes_live, 0};
+    if (!found && merge && small_index != 0) {
+        live_pick_merge(live, small_index, range_out);
+        found = 1;
+    }
     pthread_mutex_unlock(&live->lock);
-    return run || best != NULL;
+    return found;
 }
 
 void rocks__live_reclaimed(struct rocks_live *live, const struct rocks_range *range) {

@@ -28,8 +28,8 @@
 #define INDEX_ENTRY_BYTES 10u /* a block's share of the index in memory: 6 to 9 measured */
 #define BLOCK_BYTES       4096u
 #define BLOCK_BYTES_BIG   16384u
-#define FILE_BYTES        (32u << 20) /* files made by compactions are at least this, or a 2048th of the tier */
-#define FILE_BYTES_MAX    (512u << 20)
+#define FILE_BYTES        (32u << 20) /* files made by compactions are at least this, or an 8192th of the tier */
+#define FILE_BYTES_MAX    (128u << 20)
 #define FILES_WANTED      32768u /* descriptors to ask the system for */
 #define FILES_MERGE       4096u /* table files from which on they are merged; or a quarter of the descriptors */
 
@@ -135,7 +135,7 @@ static void options_write_path(rocksdb_options_t *options, uint64_t memory_max, 
     rocksdb_options_set_level0_stop_writes_trigger(options, 60);
     rocksdb_options_set_soft_pending_compaction_bytes_limit(options, 0);
     rocksdb_options_set_hard_pending_compaction_bytes_limit(options, 0);
-    rocksdb_options_set_target_file_size_base(options, clamp(bytes_max / 2048, FILE_BYTES, FILE_BYTES_MAX));
+    rocksdb_options_set_target_file_size_base(options, clamp(bytes_max / 8192, FILE_BYTES, FILE_BYTES_MAX));
     rocksdb_options_compaction_readahead_size(options, 512u << 10);
     rocksdb_options_set_writable_file_max_buffer_size(options, 512u << 10);
 }

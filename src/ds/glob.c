@@ -8,6 +8,8 @@
 
 #include <ctype.h>
 
+#define GLOB_STARS_MAX 1000u /* more groups of stars match nothing, as Redis has it */
+
 static int glob_fold(int character, int nocase) {
     return nocase ? tolower(character) : character;
 }
@@ -65,12 +67,14 @@ int glob_match(struct bytes pattern, struct bytes text, int nocase) {
     size_t at = 0, place = 0;
     size_t star_at = SIZE_MAX,
            star_place = 0; /* after the last star: pattern, and where the text it does not cover begins */
+    unsigned stars = 0;
     if (text.size == 0) return pattern.size == 0; /* not even by a star: as Redis has it */
     while (place < text.size) {
         if (at < pattern.size && pattern.data[at] == '*') {
             star_at = ++at;
             star_place = place;
             if (at == pattern.size) return 1;
+            if (pattern.data[at] != '*' && ++stars > GLOB_STARS_MAX) return 0;
             continue;
         }
         if (at < pattern.size && glob_one(pattern, &at, text.data[place], nocase)) {

@@ -71,7 +71,7 @@ static void say_command(void) {
     }
 }
 
-static void on_crash(int signal_number, siginfo_t *info, void *context) {
+__attribute__((unused)) static void on_crash(int signal_number, siginfo_t *info, void *context) {
     if (crashed) _exit(1);
     crashed = 1;
     const char *path = config_text(CONFIG_LOGFILE);

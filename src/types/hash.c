@@ -6,7 +6,8 @@
  *
  * A page that would exceed PACKED_PAGE_SPLIT_BYTES is split until it does not or holds one field only. A
  * field larger than that has a page for itself: it is never copied by a split (a page with one entry moves as
- * a whole).
+ * a whole). While the reported encoding is listpack or listpackex, clients see insertion order, so the one
+ * page of a small hash may grow to HASH_LISTPACK_PAGE_BYTES_MAX (default thresholds never need that much).
  */
 #include "types/hash.h"
 
@@ -17,7 +18,8 @@
 #include "page/fault.h"
 #include "types/hash_internal.h"
 
-#define HASH_JOIN_BYTES (PACKED_PAGE_SPLIT_BYTES / 2) /* neighbours with no more together are united */
+#define HASH_JOIN_BYTES              (PACKED_PAGE_SPLIT_BYTES / 2) /* neighbours with no more together are united */
+#define HASH_LISTPACK_PAGE_BYTES_MAX (128u << 10)
 
 struct entry *hash_create(struct bytes key) {
     return entry_create(key, TYPE_HASH, ENCODING_LISTPACK, 1, 0, 0);
@@ -151,16 +153,44 @@ static int hash_split(struct hash__slot *slot, struct bytes payload) {
     return 0;
 }
 
-static inline int hash_page_fits(size_t bytes, unsigned count) {
-    return bytes <= PACKED_PAGE_SPLIT_BYTES || count == 1;
+/* Whether a page of the slot may have ${bytes} with ${count} entries. */
+static inline int hash_page_fits(const struct hash__slot *slot, size_t bytes, unsigned count) {
+    if (bytes <= PACKED_PAGE_SPLIT_BYTES || count == 1) return 1;
+    return slot->object == NULL && entry_encoding(slot->entry) != ENCODING_HASHTABLE &&
+           bytes <= HASH_LISTPACK_PAGE_BYTES_MAX;
+}
+
+/* Split the one page of a hash that has just become large until all its pages fit. On failure what does not
+ * fit is left for later changes. */
+static int hash_split_all(struct entry *entry) {
+    struct hash_object *object = hash__object(entry);
+    struct directory_range range;
+    page_directory_find(&object->directory, 0, &range);
+    for (;;) {
+        struct hash__slot slot;
+        struct bytes payload;
+        hash__open_range(entry, &range, &slot);
+        int error = hash__read_to_change(&slot, &payload);
+        if (error != 0) return error;
+        if (hash_page_fits(&slot, payload.size, packed_page_count(payload)) ||
+            range.depth == DIRECTORY_DEPTH_MAX) {
+            if (!page_directory_next(&object->directory, &range)) return 0;
+            continue;
+        }
+        error = hash_split(&slot, payload);
+        if (error != 0) return error;
+        page_directory_find(&object->directory, range.start, &range);
+    }
 }
 
 /* One step towards room in the slot's page, whose content is ${payload}. FIRN_ETOOBIG: it cannot be split
- * further. */
+ * further. The slot is opened anew. */
 static int hash_make_room(struct hash__slot *slot, struct bytes payload) {
     if (slot->object != NULL) return hash_split(slot, payload);
     hash_make_large(slot);
-    return 0;
+    int error = hash_split_all(slot->entry);
+    hash__open(slot->entry, slot->hash, slot);
+    return error;
 }
 
 /* --- taking memory back --- */
@@ -244,17 +274,16 @@ int hash_touch(struct entry *entry, struct bytes field) {
     return touch_ref(ref);
 }
 
-static void hash_note_encoding(struct entry *entry, size_t bytes_max) {
+static void hash_note_encoding(struct entry *entry, size_t size, size_t bytes_max) {
     if (entry_encoding(entry) == ENCODING_HASHTABLE) return;
-    if (entry->size > type_limits.hash_max_listpack_entries ||
-        bytes_max > type_limits.hash_max_listpack_value) {
+    if (size > type_limits.hash_max_listpack_entries || bytes_max > type_limits.hash_max_listpack_value) {
         entry_set_encoding(entry, ENCODING_HASHTABLE);
     }
 }
 
 void hash_expect(struct entry *entry, size_t fields, size_t bytes_max) {
     if (fields > type_limits.hash_max_listpack_entries) entry_set_encoding(entry, ENCODING_HASHTABLE);
-    hash_note_encoding(entry, bytes_max);
+    hash_note_encoding(entry, entry->size, bytes_max);
 }
 
 void hash_expect_expiry(struct entry *entry) {
@@ -286,6 +315,7 @@ static int hash_plan_set(struct bytes payload, uint64_t hash, struct bytes field
 int hash_set(struct entry *entry, struct bytes field, struct bytes value, unsigned flags, int *created_out) {
     if (field.size > PACKED_BYTES_MAX || value.size > PACKED_BYTES_MAX) return FIRN_ETOOBIG;
     uint64_t hash = hash_key(field);
+    size_t bytes_max = field.size > value.size ? field.size : value.size;
     struct hash__slot slot;
     struct set_plan plan;
     hash__open(entry, hash, &slot);
@@ -294,7 +324,9 @@ int hash_set(struct entry *entry, struct bytes field, struct bytes value, unsign
         int error = hash__read_to_change(&slot, &payload);
         if (error == 0) error = hash_plan_set(payload, hash, field, value, flags, &plan);
         if (error != 0) return error;
-        if (__builtin_expect(hash_page_fits(plan.bytes, plan.count), 1)) break;
+        if (!(flags & HASH_AS_LISTPACK))
+            hash_note_encoding(entry, entry->size + (plan.is_new ? 1u : 0u), bytes_max);
+        if (__builtin_expect(hash_page_fits(&slot, plan.bytes, plan.count), 1)) break;
         error = hash_make_room(&slot, payload);
         if (error == FIRN_ETOOBIG) break;
         if (error != 0) return error;
@@ -313,7 +345,6 @@ int hash_set(struct entry *entry, struct bytes field, struct bytes value, unsign
         packed_page_replace(page, &plan.found, value, plan.expiry_ms);
     }
     hash__close(&slot);
-    hash_note_encoding(entry, field.size > value.size ? field.size : value.size);
     if (created_out != NULL) *created_out = plan.is_new;
     return 0;
 }
@@ -355,7 +386,7 @@ int hash_set_expiry(struct entry *entry, struct bytes field, int64_t expiry_ms) 
             error = payload.size > 0 ? packed_page_find(payload, hash, field, &found) : FIRN_ENOTFOUND;
         if (error != 0) return error;
         if (expiry_ms == found.expiry_ms) return 0;
-        if (hash_page_fits(payload.size + 16, packed_page_count(payload))) break;
+        if (hash_page_fits(&slot, payload.size + 16, packed_page_count(payload))) break;
         error = hash_make_room(&slot, payload);
         if (error == FIRN_ETOOBIG) break;
         if (error != 0) return error;
@@ -794,8 +825,7 @@ static void hash_check_page(uint64_t ref, const struct directory_range *range, s
     struct packed_entry entry, again;
     FIRN_ASSERT(page->refs > 0 && packed_page_check(payload) == 0 &&
                 packed_page_begin(payload, &cursor) == 0);
-    FIRN_ASSERT(hash_page_fits(page->bytes, packed_page_count(payload)) ||
-                range->depth == DIRECTORY_DEPTH_MAX);
+    FIRN_ASSERT(page->bytes <= HASH_LISTPACK_PAGE_BYTES_MAX || packed_page_count(payload) == 1);
     while (packed_page_next(&cursor, &entry) == 1) {
         uint64_t hash = hash_key(entry.field);
         FIRN_ASSERT(range == NULL || range->depth == 0 || (hash ^ range->start) >> (64 - range->depth) == 0);

@@ -80,6 +80,7 @@ FIRN_MUST_USE int hash_each(struct entry *entry, int (*receive)(const struct has
 /* --- changing (announce with db_changing first) --- */
 #define HASH_KEEP_EXPIRY                                                                                     \
     0x1u /* an existing field keeps its deadline (HINCRBY); otherwise setting clears it */
+#define HASH_AS_LISTPACK 0x2u /* the reported encoding stays, whatever the sizes (packed RDB forms) */
 /* Set ${field} to ${value} (neither may point into the hash). *created_out (may be NULL): 1 if the field is
  * new. */
 FIRN_MUST_USE int hash_set(struct entry *entry, struct bytes field, struct bytes value, unsigned flags,

@@ -163,12 +163,13 @@ struct decode_run {
     struct entry *entry;
     struct rdb_reader reader;
     struct bytes_builder field, value; /* scratch */
+    unsigned set_flags;
 };
 
 static int hash_decode_add(struct decode_run *run, struct bytes field, struct bytes value,
                            int64_t expiry_ms) {
     int created;
-    int error = hash_set(run->entry, field, value, 0, &created);
+    int error = hash_set(run->entry, field, value, run->set_flags, &created);
     if (error == 0 && !created) error = FIRN_ECORRUPT; /* twice */
     if (error == 0 && expiry_ms >= 0) error = hash_set_expiry(run->entry, field, expiry_ms);
     return error;
@@ -265,19 +266,16 @@ static int hash_decode_type(struct decode_run *run, uint8_t rdb_type) {
     }
 }
 
-/* The encoding Redis gives: packed forms stay packed by number of fields alone. */
-static void hash_decode_encoding(struct entry *entry, uint8_t rdb_type) {
-    int is_packed = rdb_type == RDB_TYPE_HASH_ZIPLIST || rdb_type == RDB_TYPE_HASH_LISTPACK ||
-                    rdb_type == RDB_TYPE_HASH_LISTPACK_EX || rdb_type == RDB_TYPE_HASH_LISTPACK_EX_PRE;
-    if (is_packed && entry->size <= type_limits.hash_max_listpack_entries)
-        entry_set_encoding(entry, ENCODING_LISTPACK);
-    if (rdb_type >= RDB_TYPE_HASH_METADATA_PRE) hash_expect_expiry(entry);
+static int is_packed(uint8_t rdb_type) {
+    return rdb_type == RDB_TYPE_HASH_ZIPLIST || rdb_type == RDB_TYPE_HASH_LISTPACK ||
+           rdb_type == RDB_TYPE_HASH_LISTPACK_EX || rdb_type == RDB_TYPE_HASH_LISTPACK_EX_PRE;
 }
 
 int hash__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *consumed_out, int deep,
                  struct entry **entry_out) {
     (void)deep; /* everything is always looked at */
     struct decode_run run = {.entry = hash_create(key), .reader = rdb_reader_of(body)};
+    if (is_packed(rdb_type)) run.set_flags = HASH_AS_LISTPACK;
     int error = hash_decode_type(&run, rdb_type);
     bytes_builder_fini(&run.field);
     bytes_builder_fini(&run.value);
@@ -286,7 +284,9 @@ int hash__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *
         entry_free(run.entry);
         return error == FIRN_ENOMEM ? error : FIRN_ECORRUPT;
     }
-    hash_decode_encoding(run.entry, rdb_type);
+    /* Packed forms stay packed by number of fields alone, as in Redis. */
+    hash_expect(run.entry, run.entry->size, 0);
+    if (rdb_type >= RDB_TYPE_HASH_METADATA_PRE) hash_expect_expiry(run.entry);
     *consumed_out = body.size - run.reader.left;
     *entry_out = run.entry;
     return 0;

@@ -429,6 +429,17 @@ static void test_large(void **state) {
     run(20000, 1500, 1);
     assert_true(faults > 1000 && promotions > 100);
 }
+/* Thresholds set high: one page in insertion order up to 128 KiB, then all at once a directory. */
+static void test_large_listpack(void **state) {
+    (void)state;
+    struct type_limits before = type_limits;
+    type_limits.hash_max_listpack_entries = type_limits.hash_max_listpack_value = 1u << 30;
+    run(10000, 100, 10);
+    run(10000, FIELDS, 10);
+    type_limits.hash_max_listpack_entries = 2000;
+    run(20000, FIELDS, 10);
+    type_limits = before;
+}
 static void test_resident(void **state) {
     (void)state;
     run(40000, FIELDS, 1u << 30);
@@ -440,9 +451,8 @@ int main(void) {
     page_set_tier_hooks(&hooks);
     hash_set_expired_hook(on_expired);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_small),
-        cmocka_unit_test(test_around_conversion),
-        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_small),    cmocka_unit_test(test_around_conversion),
+        cmocka_unit_test(test_large),    cmocka_unit_test(test_large_listpack),
         cmocka_unit_test(test_resident),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -100,6 +100,36 @@ static void test_encodings(void **state) {
     destroy(entry);
 }
 
+/* A hash that reports listpack keeps the order of insertion, beyond a page's usual size. */
+static int in_order(const struct hash_field *field, void *ctx) {
+    unsigned *next = ctx;
+    char expected[32];
+    snprintf(expected, sizeof expected, "%u", (*next)++);
+    assert_true(bytes_equal(field->field, TEXT(expected)));
+    return 0;
+}
+static void test_order(void **state) {
+    (void)state;
+    char value[64];
+    memset(value, 'v', 64);
+    struct entry *entry = hash_create(TEXT("key"));
+    for (unsigned i = 0; i < 128; i++) {
+        char field[32];
+        snprintf(field, sizeof field, "%u", i);
+        assert_int_equal(hash_set(entry, TEXT(field), bytes_of(value, 64), 0, NULL), 0);
+    }
+    unsigned next = 0;
+    assert_int_equal(entry_encoding(entry), ENCODING_LISTPACK);
+    assert_int_equal(hash_each(entry, in_order, &next), 0);
+    assert_int_equal(hash_set(entry, TEXT("one more"), TEXT(""), 0, NULL), 0);
+    assert_int_equal(entry_encoding(entry), ENCODING_HASHTABLE);
+    assert_true(is_large(entry));
+    type_hash_ops.check(entry);
+    const struct object *object = page_ref_object(entry_ref(entry));
+    assert_true(object->dram_bytes / object->pages < 4096);
+    destroy(entry);
+}
+
 /* Layout follows bytes alone. */
 static void test_layout(void **state) {
     (void)state;
@@ -376,9 +406,11 @@ int main(void) {
     hash_seed_init();
     random_seed(5);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_encodings),   cmocka_unit_test(test_pinned),    cmocka_unit_test(test_layout),
-        cmocka_unit_test(test_giants),      cmocka_unit_test(test_deadlines), cmocka_unit_test(test_rdb),
-        cmocka_unit_test(test_rdb_refused), cmocka_unit_test(test_victims),   cmocka_unit_test(test_random),
+        cmocka_unit_test(test_encodings), cmocka_unit_test(test_pinned),
+        cmocka_unit_test(test_order),     cmocka_unit_test(test_layout),
+        cmocka_unit_test(test_giants),    cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_rdb),       cmocka_unit_test(test_rdb_refused),
+        cmocka_unit_test(test_victims),   cmocka_unit_test(test_random),
         cmocka_unit_test(test_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

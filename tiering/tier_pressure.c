@@ -10,14 +10,15 @@
  * process: resident anonymous memory stays within maxmemory + 10%. The difference (binary, stacks,
  * allocator's fragmentation and caches) is taken from the limit:
  *
- *   limit = maxmemory * 1.05 - base - penalty, between maxmemory / 2 and maxmemory
+ *   limit = maxmemory * 1.04 - base - penalty, between maxmemory / 2 and maxmemory
  *   target = 90% of limit, high = 95%
  *
- * base is the difference measured when the tiers started, penalty a controller: while resident memory is
- * above maxmemory * 1.05 it grows by half of the excess every 100 ms (and the allocator is asked for
- * its free memory), below 1.03 it shrinks slowly, if the memory allowed is in use at all. It is not simply
- * the present difference, because demoting raises that (freed memory lingers, holes are filled by later
- * values): subtracting it would drive the limit down in a spiral. That is also why there is a floor.
+ * base is the difference measured when the tiers started, penalty a controller that begins with a guess:
+ * when resident memory is above maxmemory * 1.04 it grows by the excess, at most every 200 ms (about what
+ * the allocator takes to give memory back; it is asked to hurry); below 1.02 it shrinks slowly, if what is
+ * allowed is in use at all. It is not simply the present difference, because demoting raises that (freed
+ * memory lingers, holes are filled by later values): subtracting it would drive the limit down in a
+ * spiral. That is also why there is a floor.
  *
  * Z1 Victims are demoted while used, less what moves in flight will free, is above target. A turn spends
  *    60 us at target, TIER_TURN_US_MAX from high on.
@@ -39,13 +40,14 @@
 
 #define TARGET_PERMILLE     900u
 #define HIGH_PERMILLE       950u
-#define RESIDENT_HIGH       105u /* percent of maxmemory: above, the limit shrinks */
-#define RESIDENT_LOW        103u /* below, it grows back */
+#define RESIDENT_HIGH       104u /* percent of maxmemory: above, the limit shrinks */
+#define RESIDENT_LOW        102u /* below, it grows back */
 #define DELAY_US_MAX        10000
 #define DELAY_DEBT_US       1000
 #define TURN_US_MIN         60
-#define PENALTY_FIRST_BYTES (4u << 20)
-#define TRUTH_EVERY_US      20000 /* under pressure; else with the cron */
+#define PENALTY_FIRST_BYTES (6u << 20)
+#define STEP_EVERY_US       200000 /* so long the last step needs to be felt */
+#define TRUTH_EVERY_US      5000   /* under pressure; else with the cron */
 #define PURGE_EVERY_US      500000
 #define STARVED_PAUSE_US    2000    /* no victims were found: do not search again before */
 #define STARVED_REFUSE_US   1000000 /* at the limit with nothing to demote for so long: writers are refused */
@@ -62,7 +64,7 @@ static struct {
     int told_to_wait; /* somebody was parked or refused since the last room() */
     void (*room)(void *ctx);
     void *room_ctx;
-    int64_t truth_us, purged_us, starved_until_us, starving_since_us;
+    int64_t truth_us, purged_us, stepped_us, starved_until_us, starving_since_us;
     uint64_t delayed, parked, refused;
     int64_t parked_readers, parked_writers;
 } pressure;
@@ -156,7 +158,10 @@ static void check_resident(int64_t now) {
             pressure.purged_us = now;
             resident = memory_resident_anonymous();
         }
-        if (resident > above) pressure.penalty += (resident - above) / 2 * (uint64_t)elapsed / 100000;
+        if (resident > above && now - pressure.stepped_us > STEP_EVERY_US) {
+            pressure.penalty += resident - above;
+            pressure.stepped_us = now;
+        }
         if (pressure.penalty > pressure.memory_max / 2) pressure.penalty = pressure.memory_max / 2;
     } else if (resident < below && pressure.penalty > 0 && pressure.zone != TIER_ZONE_FREE) {
         uint64_t back = ((below - resident) / 64 + pressure.memory_max / 4096) * (uint64_t)elapsed / 100000;

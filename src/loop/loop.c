@@ -399,6 +399,8 @@ static void finish_closing(struct loop *loop) {
         struct loop_socket *next = socket->next_closing;
         if (socket->parts) finish_send(socket, -ECANCELED);
         if (socket->watching || socket->watching_out || socket->again) {
+            /* The kernel refuses to cancel a poll whose event it is just delivering: ask again. */
+            loop->ops->unwatch(loop->backend, socket);
             socket->next_closing = loop->closing;
             loop->closing = socket;
         } else {

@@ -239,7 +239,7 @@ int rdb_payload_open(struct bytes payload, uint8_t *type_out, struct bytes *body
     const uint8_t *footer = payload.data + body_size;
     if (bytes_load16(footer) > RDB_VERSION_READ) return FIRN_ECORRUPT;
     uint64_t crc = bytes_load64(footer + 2);
-    if (crc != rdb_crc64(0, bytes_of(payload.data, payload.size - 8))) return FIRN_ECORRUPT;
+    if (crc != 0 && crc != rdb_crc64(0, bytes_of(payload.data, payload.size - 8))) return FIRN_ECORRUPT;
     *type_out = payload.data[0];
     *body_out = bytes_of(payload.data + 1, body_size - 1);
     return 0;

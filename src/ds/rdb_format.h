@@ -64,8 +64,9 @@ uint64_t rdb_crc64(uint64_t crc, struct bytes data);
 
 /* --- DUMP payload: type byte, body, version (2 bytes), CRC-64 (8 bytes) --- */
 void rdb_payload_finish(struct bytes_builder *payload);
-/* Verify; *type_out and *body_out are what is between. FIRN_ECORRUPT: too short, version too new, or checksum
- * wrong. */
+/* Verify; *type_out and *body_out are what is between. A checksum of 0 means none was
+ * computed, as newer Redis writes it where that costs too much. FIRN_ECORRUPT: too short, version too new, or
+ * checksum wrong. */
 FIRN_MUST_USE int rdb_payload_open(struct bytes payload, uint8_t *type_out, struct bytes *body_out);
 
 /* --- packed containers --- */

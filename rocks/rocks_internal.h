@@ -33,16 +33,18 @@
 #define ROCKS_CHUNK_IDS      (1u << ROCKS_CHUNK_BITS)
 /* A chunk closes at a 32nd of the tier within MIN and GOOD, or a 1024th of larger ones, even if it has ids
  * left. */
-#define ROCKS_CHUNK_BYTES_MAX   (1u << 30)
-#define ROCKS_CHUNK_BYTES_GOOD  (64u << 20)
-#define ROCKS_CHUNK_BYTES_MIN   (1u << 20)
-#define ROCKS_MERGE_BYTES       (512u << 20) /* payload that is merged into large files at once */
-#define ROCKS_LEAF_BITS         10u          /* chunks of a directory leaf */
-#define ROCKS_LEAF_CHUNKS       (1u << ROCKS_LEAF_BITS)
-#define ROCKS_TOP_LEAVES        (1u << 21) /* leaves of the directory: 2^47 ids before the tier must be reopened */
-#define ROCKS_SCAN_CHUNKS       4096u      /* chunks looked at in one round */
-#define ROCKS_QUEUE_OPERATIONS  8192u      /* operations queued to the readers, and to the writer */
-#define ROCKS_READER_TAKE_MAX   4u         /* operations a reader takes at once */
+#define ROCKS_CHUNK_BYTES_MAX  (1u << 30)
+#define ROCKS_CHUNK_BYTES_GOOD (64u << 20)
+#define ROCKS_CHUNK_BYTES_MIN  (1u << 20)
+#define ROCKS_MERGE_BYTES      (512u << 20) /* payload that is merged into large files at once */
+#define ROCKS_LEAF_BITS        10u          /* chunks of a directory leaf */
+#define ROCKS_LEAF_CHUNKS      (1u << ROCKS_LEAF_BITS)
+#define ROCKS_TOP_LEAVES       (1u << 21) /* leaves of the directory: 2^47 ids before the tier must be reopened */
+#define ROCKS_SCAN_CHUNKS      4096u      /* chunks looked at in one round */
+#define ROCKS_QUEUE_OPERATIONS 8192u      /* operations queued to the readers, and to the writer */
+#define ROCKS_READER_TAKE_MAX  4u         /* operations a reader takes at once */
+#define ROCKS_ENGINE_BYTES                                                                                   \
+    (8u << 20) /* file buffers, options, thread stacks: measured, not reported by the engine */
 #define ROCKS_THREADS_MAX       64u
 #define ROCKS_THREADS_DEFAULT   24u
 #define ROCKS_STACK_BYTES       (256u << 10)
@@ -165,6 +167,7 @@ struct tier_backend {
     struct rocks_known known;
     /* atomic counters */
     uint64_t read_bytes, put_bytes, errors, stalled;
+    int64_t logged_us;            /* when a failure was logged last */
     uint64_t keeper_tables_bytes; /* keeper only */
 };
 

@@ -4,8 +4,8 @@
  * each of which was measured (rocks/README.md).
  *
  * The folder holds the file "firn-tier" and the subfolder "db", nothing else; a folder with anything else in
- * it is not touched. Memory: half of memory_max for memtables, a quarter for indexes, the rest for what
- * compactions need.
+ * it is not touched. Memory: 8 MB for the engine, half of the rest for memtables, a quarter of memory_max for
+ * indexes.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -120,7 +120,8 @@ static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high) {
 }
 
 static void options_write_path(rocksdb_options_t *options, uint64_t memory_max, uint64_t bytes_max) {
-    uint64_t buffer = clamp(memory_max / 2 / WRITE_BUFFERS, WRITE_BUFFER_MIN, WRITE_BUFFER_MAX);
+    uint64_t fixed = memory_max / 2 < ROCKS_ENGINE_BYTES ? memory_max / 2 : ROCKS_ENGINE_BYTES;
+    uint64_t buffer = clamp((memory_max - fixed) / 2 / WRITE_BUFFERS, WRITE_BUFFER_MIN, WRITE_BUFFER_MAX);
     rocksdb_options_set_write_buffer_size(options, buffer);
     rocksdb_options_set_max_write_buffer_number(options, WRITE_BUFFERS);
     rocksdb_options_set_allow_concurrent_memtable_write(options, 0); /* there is one writer */

@@ -22,9 +22,7 @@
 #define RECLAIMER_PERIOD_MS 100
 #define RETRY_MS            5000
 #define COMPACTION_NICE     5
-#define ENGINE_FIXED_BYTES                                                                                   \
-    (2u << 20) /* file buffers, version and option objects: measured, not reported by the engine */
-#define RATIO_BYTES_MIN (64u << 20) /* the ratio on the medium is believed from here on */
+#define RATIO_BYTES_MIN     (64u << 20) /* the ratio on the medium is believed from here on */
 
 /* --- how much is used --- */
 
@@ -181,7 +179,7 @@ static void keeper_look(struct tier_backend *backend, unsigned tick) {
         keeper_files(backend);
         if (tick % (KEEPER_SLOW_TICKS * 10) == KEEPER_SLOW_TICKS) keeper_lower_priority();
     }
-    uint64_t memory = memtables + backend->keeper_tables_bytes + ENGINE_FIXED_BYTES;
+    uint64_t memory = memtables + backend->keeper_tables_bytes + ROCKS_ENGINE_BYTES;
     if (backend->cache != NULL) memory += rocksdb_cache_get_usage(backend->cache);
     __atomic_store_n(&known->memory_bytes, memory, __ATOMIC_RELAXED);
 }

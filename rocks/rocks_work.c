@@ -18,6 +18,7 @@
 #include "rocks/rocks_internal.h"
 
 #define STALL_SLEEP_US 1000
+#define LOG_PERIOD_US  1000000
 
 static int status_of(char *text) {
     int status = FIRN_EIO;
@@ -31,6 +32,14 @@ static int status_of(char *text) {
 
 static void count_error(struct tier_backend *backend) {
     __atomic_add_fetch(&backend->errors, 1, __ATOMIC_RELAXED);
+}
+
+/* Whether a failure may be logged now: a broken device must not fill the log. */
+static int may_log(struct tier_backend *backend) {
+    int64_t now_us = clock_monotonic_us(), last_us = __atomic_load_n(&backend->logged_us, __ATOMIC_RELAXED);
+    if (last_us != 0 && now_us - last_us < LOG_PERIOD_US) return 0;
+    __atomic_store_n(&backend->logged_us, now_us, __ATOMIC_RELAXED);
+    return 1;
 }
 
 /* --- completion --- */
@@ -80,14 +89,14 @@ int rocks__read(struct tier_backend *backend, uint64_t id, struct page **page_ou
         size_t bytes;
         const char *value = rocksdb_pinnableslice_value(slice, &bytes);
         status = page_of_value(id, value, bytes, page_out);
-        __atomic_add_fetch(&backend->read_bytes, bytes, __ATOMIC_RELAXED);
     }
     if (slice != NULL) rocksdb_pinnableslice_destroy(slice);
     /* Not found while it still lives: not written yet, which is the caller's doing, or lost. */
     if (status != 0 && rocks__live_test(&backend->live, id)) {
         count_error(backend);
-        log_warning("NVMe tier: record %llu cannot be read: %s", (unsigned long long)id,
-                    text != NULL ? text : error_text(status));
+        if (may_log(backend))
+            log_warning("NVMe tier: record %llu cannot be read: %s", (unsigned long long)id,
+                        text != NULL ? text : error_text(status));
     }
     if (text != NULL) rocksdb_free(text);
     return status;
@@ -97,13 +106,20 @@ void *rocks__reader_main(void *ctx) {
     struct tier_backend *backend = ctx;
     struct tier_operation *operations[ROCKS_READER_TAKE_MAX];
     size_t count;
+    rocksdb_set_perf_level(rocksdb_enable_count);
+    rocksdb_perfcontext_t *counters = rocksdb_perfcontext_create(); /* of this thread */
+    uint64_t counted = 0;
     while ((count = rocks__queue_pop(&backend->reads, operations, ROCKS_READER_TAKE_MAX,
                                      backend->reader_count)) > 0) {
         for (size_t i = 0; i < count; i++) {
             operations[i]->status = rocks__read(backend, operations[i]->address, &operations[i]->page);
             complete(backend, operations[i]);
         }
+        uint64_t bytes = rocksdb_perfcontext_metric(counters, rocksdb_block_read_byte);
+        __atomic_add_fetch(&backend->read_bytes, bytes - counted, __ATOMIC_RELAXED);
+        counted = bytes;
     }
+    rocksdb_perfcontext_destroy(counters);
     return NULL;
 }
 
@@ -150,7 +166,7 @@ static int write_batch(struct tier_backend *backend, rocksdb_writebatch_t *batch
         int stalled = strstr(text, "stall") != NULL, status = status_of(text);
         int late = clock_monotonic_us() - started_us > ROCKS_STALL_MS_MAX * 1000ll;
         if (!stalled || late || __atomic_load_n(&backend->stopping, __ATOMIC_RELAXED)) {
-            log_warning("NVMe tier: writing fails: %s", text);
+            if (may_log(backend)) log_warning("NVMe tier: writing fails: %s", text);
             rocksdb_free(text);
             return status;
         }

@@ -51,7 +51,7 @@ struct loop_backend_ops {
     void (*destroy)(void *state);
     /* Report input (edge-triggered, with end of stream) on the socket from now on. 0 or negative errno. */
     int (*watch)(void *state, struct loop_socket *socket);
-    /* Report once when output is possible. */
+    /* Report (edge-triggered, at least once) when output is possible. */
     void (*watch_out)(void *state, struct loop_socket *socket);
     /* Stop reporting. May take turns: the socket may be freed only once watching and watching_out are 0. */
     void (*unwatch)(void *state, struct loop_socket *socket);

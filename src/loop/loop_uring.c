@@ -2,8 +2,9 @@
 /*
  * Backend over io_uring: one multishot poll per connection, submitted together with the sleep. With
  * DEFER_TASKRUN the kernel only counts events while the thread sleeps and wakes it once for ${want} of them:
- * that, not saved system calls, is what makes it cheaper than epoll for many busy sockets. A full socket gets
- * a one-shot poll for output.
+ * that, not saved system calls, is what makes it cheaper than epoll for many busy sockets. A socket that was
+ * full once has a second multishot poll, for output (the kernel adds "peer has shut down" to whatever is
+ * asked for, so a one-shot poll would end at once on a half-closed socket).
  *
  * Kernel: 5.13 (multishot poll) at least; 5.18 registered ring, 6.0 SINGLE_ISSUER, 6.1 DEFER_TASKRUN are used
  * when there.
@@ -96,7 +97,7 @@ static int uring_watch(void *from, struct loop_socket *socket) {
 static void uring_watch_out(void *from, struct loop_socket *socket) {
     if (socket->watching_out) return;
     struct io_uring_sqe *sqe = next_sqe(from);
-    io_uring_prep_poll_add(sqe, socket->fd, POLLOUT);
+    io_uring_prep_poll_multishot(sqe, socket->fd, POLLOUT);
     io_uring_sqe_set_data64(sqe, (uintptr_t)socket | 1);
     socket->watching_out = 1;
 }
@@ -115,12 +116,16 @@ static void complete(struct uring_state *state, const struct io_uring_cqe *cqe) 
     if (data == 0) return;
     struct loop_socket *socket = (struct loop_socket *)(uintptr_t)(data & ~(uint64_t)1);
     FIRN_ASSERT(socket->magic == LOOP_SOCKET_MAGIC);
-    if (data & 1) {
-        socket->watching_out = 0;
-    } else if (!(cqe->flags & IORING_CQE_F_MORE)) {
-        socket->watching = 0;
-        /* Ended by an overflow of the completion queue, not by us: go on. */
-        if (!socket->closing && cqe->res >= 0) uring_watch(state, socket);
+    if (!(cqe->flags & IORING_CQE_F_MORE)) {
+        /* Ended by an overflow of the completion queue if not by us: go on. */
+        int again = !socket->closing && cqe->res >= 0;
+        if (data & 1) {
+            socket->watching_out = 0;
+            if (again && socket->parts) uring_watch_out(state, socket);
+        } else {
+            socket->watching = 0;
+            if (again) uring_watch(state, socket);
+        }
     }
     if (cqe->res > 0)
         loop__event(socket, (unsigned)cqe->res);

@@ -475,6 +475,7 @@ static int send_chain(struct client_connection *connection) {
 
 void net__send(struct client_connection *connection) {
     struct client *client = connection->client;
+    if (client->flags & CLIENT_CLOSE_ASAP) return;
     if (connection->sending_parts > 0) { /* goes on by itself */
         net__check_output_limit(client);
         return;

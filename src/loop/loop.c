@@ -385,6 +385,7 @@ void loop_socket_close(struct loop_socket *socket, void (*closed)(void *ctx)) {
     loop->ops->unwatch(loop->backend, socket);
     socket->next_closing = loop->closing;
     loop->closing = socket;
+    if (!socket->watching && !socket->watching_out) loop->closing_ready = 1;
 }
 
 int loop_socket_descriptor(const struct loop_socket *socket) {
@@ -395,6 +396,7 @@ int loop_socket_descriptor(const struct loop_socket *socket) {
 static void finish_closing(struct loop *loop) {
     struct loop_socket *socket = loop->closing;
     loop->closing = NULL;
+    loop->closing_ready = 0;
     while (socket) {
         struct loop_socket *next = socket->next_closing;
         if (socket->parts) finish_send(socket, -ECANCELED);
@@ -460,7 +462,7 @@ void loop_run(struct loop *loop, int (*before_sleep)(void *ctx), void *ctx) {
     __atomic_store_n(&loop->stopped, 0, __ATOMIC_RELAXED);
     while (!__atomic_load_n(&loop->stopped, __ATOMIC_RELAXED)) {
         int busy = before_sleep ? before_sleep(ctx) : 0;
-        if (loop->again_first || loop->closing || loop->stopped) busy = 1;
+        if (loop->again_first || loop->closing_ready || loop->stopped) busy = 1;
         loop__timers_arm(loop);
         int64_t asleep_us = clock_monotonic_us();
         loop->stats.busy_us += (uint64_t)(asleep_us - awake_us);

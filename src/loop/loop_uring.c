@@ -106,7 +106,8 @@ static void uring_unwatch(void *from, struct loop_socket *socket) {
     for (unsigned bit = 0; bit < 2; bit++) {
         if (!(bit ? socket->watching_out : socket->watching)) continue;
         struct io_uring_sqe *sqe = next_sqe(from);
-        io_uring_prep_poll_remove(sqe, (uintptr_t)socket | bit);
+        /* Not poll_remove: that fails (and the poll goes on) when an event is just being delivered. */
+        io_uring_prep_cancel64(sqe, (uintptr_t)socket | bit, 0);
         io_uring_sqe_set_data64(sqe, 0);
     }
 }

@@ -108,9 +108,24 @@ static void on_wake(void *ctx) {
     tier_complete();
 }
 
+/* The longest turn and the one with most commands, for INFO debug. */
+static void count_turn(void) {
+    static uint64_t busy_before, turn_commands_before;
+    struct loop_stats stats;
+    loop_stats(server_state.loop, &stats);
+    uint64_t busy = stats.busy_us - busy_before;
+    uint64_t commands = dispatch_stats.commands - turn_commands_before;
+    busy_before = stats.busy_us;
+    if (dispatch_stats.commands < turn_commands_before) commands = 0; /* CONFIG RESETSTAT */
+    turn_commands_before = dispatch_stats.commands;
+    if (busy > server_state.turn_us_max) server_state.turn_us_max = busy;
+    if (commands > server_state.turn_commands_max) server_state.turn_commands_max = commands;
+}
+
 static int before_sleep(void *ctx) {
     (void)ctx;
     clock_update();
+    count_turn();
     handle_signal();
     tier_complete();
     if (expiry_due) expiry_due = db_expire_some(TIER_EXPIRE_TURN_US_MAX);
@@ -149,7 +164,6 @@ static int64_t cron(void *ctx) {
     }
     int64_t spent = clock_monotonic_us() - start;
     server_state.cron_us += (uint64_t)spent;
-    if ((uint64_t)spent > server_state.turn_us_max) server_state.turn_us_max = (uint64_t)spent;
     return server_cron_period_ms();
 }
 

@@ -58,6 +58,7 @@ void db_init_all(unsigned count) {
 }
 
 void db_fini_all(void) {
+    db__forget_field_reads();
     db_flush(NULL, 0);
     while (db_reap_some(INT64_MAX)) {
     }

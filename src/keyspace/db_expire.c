@@ -24,7 +24,9 @@
 
 #define EXPIRE_CLOCK_KEYS     16u  /* keys between two looks at the clock */
 #define EXPIRE_FIELDS_ROUND   256u /* fields of one hash before others have their turn */
-#define EXPIRE_FIELD_RETRY_MS 10   /* a due field on a page that is not here: again after its prefetch */
+#define EXPIRE_FIELD_RETRY_MS 10   /* a due field on a page that cannot be asked for now */
+#define EXPIRE_FIELD_READ_MS  1000 /* on one that is being read: again when it is here, or after this */
+#define EXPIRE_READS_MAX      16u  /* hashes whose due pages are being read */
 #define REAP_PAGES_ROUND      64u
 #define REAP_RECORDS_ROUND    1024u
 
@@ -57,19 +59,48 @@ static int expire_keys(struct db *db, int64_t now_ms, int64_t until_us) {
     return 0;
 }
 
+/*
+ * Due fields on pages that are not here: the pages are read and kept until they have been worked on, as a
+ * command's are (a mere prefetch may be gone from a small read buffer before the next slice).
+ */
+struct field_read {
+    struct tier_read *read; /* NULL: free */
+    struct db *db;
+    uint64_t hash;
+};
+static struct field_read field_reads[EXPIRE_READS_MAX];
+
+static void fields_here(void *ctx);
+
+/* Ask for the pages; when to look again if they never come. */
+static int64_t fields_ask(struct db *db, uint64_t hash, const struct fault_set *missing, int64_t now_ms) {
+    for (unsigned i = 0; missing->count > 0 && i < EXPIRE_READS_MAX; i++) {
+        struct field_read *field_read = &field_reads[i];
+        if (field_read->read != NULL) continue;
+        field_read->db = db;
+        field_read->hash = hash;
+        field_read->read = tier_read(missing, fields_here, field_read);
+        return now_ms + EXPIRE_FIELD_READ_MS;
+    }
+    return now_ms + EXPIRE_FIELD_RETRY_MS;
+}
+
+void db__forget_field_reads(void) {
+    for (unsigned i = 0; i < EXPIRE_READS_MAX; i++) {
+        if (field_reads[i].read != NULL) tier_read_done(field_reads[i].read);
+        field_reads[i].read = NULL;
+    }
+}
+
 /* Expire due fields of one hash. Its record is removed, renewed or put off. */
 static void expire_fields_of(struct db *db, struct entry *entry, int64_t now_ms) {
-    struct fault_set faults;
+    struct fault_set faults = {.count = 0};
     unsigned expired = 0;
     int nested = fault_current() != NULL;
     entry = db_changing(db, entry);
     if (!nested) fault_begin(&faults, FAULT_ASYNC);
     int result = hash_expire_fields(db, entry, now_ms, EXPIRE_FIELDS_ROUND, &expired);
-    if (!nested) {
-        fault_end(&faults);
-        for (uint32_t i = 0; i < faults.count; i++)
-            tier_prefetch(faults.refs[i]);
-    }
+    if (!nested) fault_end(&faults);
     struct bytes key = entry_key(entry);
     if (expired > 0) db_notify(db, NOTIFY_HASH, "hexpired", key);
     if (entry->size == 0) {
@@ -82,9 +113,21 @@ static void expire_fields_of(struct db *db, struct entry *entry, int64_t now_ms)
     if (expired > 0) db_changed(db, key);
     int64_t deadline_ms = hash_deadline(entry);
     if (result < 0 || (result == 0 && deadline_ms >= 0 && deadline_ms <= now_ms)) {
-        deadline_ms = now_ms + EXPIRE_FIELD_RETRY_MS;
+        deadline_ms = fields_ask(db, db__hash(entry), &faults, now_ms);
     }
     db_set_field_deadline(db, entry, 0, deadline_ms);
+}
+
+/* The pages have arrived, or their error. */
+static void fields_here(void *ctx) {
+    struct field_read *field_read = ctx;
+    struct tier_read *read = field_read->read;
+    struct entry *entry = db__by_hash(field_read->db, field_read->hash);
+    field_read->read = NULL;
+    if (active_expire && entry != NULL && entry->flags & ENTRY_FIELD_TTL) {
+        expire_fields_of(field_read->db, entry, clock_cached_ms());
+    }
+    tier_read_done(read);
 }
 
 static int expire_fields(struct db *db, int64_t now_ms, int64_t until_us) {

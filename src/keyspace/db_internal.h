@@ -59,6 +59,8 @@ void db__forget_moving(struct entry *entry);
 struct db *db__of(struct entry *entry, unsigned hint, uint64_t **slot_out);
 /* The entry whose key has exactly ${hash} and for which ${accept} (may be NULL) says yes. */
 struct entry *db__by_hash(struct db *db, uint64_t hash);
+/* No read for the expiry of fields is wanted any more (the databases go). */
+void db__forget_field_reads(void);
 /* The field deadline recorded for ${hash}, or -1. */
 int64_t db__field_deadline(const struct db *db, uint64_t hash);
 /* Let go of a value and its entry, which is in no table. */

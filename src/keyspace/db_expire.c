@@ -14,6 +14,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/limits.h"
 #include "base/memory.h"
 #include "keyspace/db.h"
 #include "keyspace/db_internal.h"
@@ -92,8 +93,9 @@ void db__forget_field_reads(void) {
     }
 }
 
-/* Expire due fields of one hash. Its record is removed, renewed or put off. */
-static void expire_fields_of(struct db *db, struct entry *entry, int64_t now_ms) {
+/* Expire due fields of one hash, a round of them. Its record is removed, renewed or put off. Nonzero: more
+ * are due and here. */
+static int expire_fields_of(struct db *db, struct entry *entry, int64_t now_ms) {
     struct fault_set faults = {.count = 0};
     unsigned expired = 0;
     int nested = fault_current() != NULL;
@@ -108,7 +110,7 @@ static void expire_fields_of(struct db *db, struct entry *entry, int64_t now_ms)
         db_notify(db, NOTIFY_GENERIC, "del", key);
         db_changed(db, key);
         db__release(entry);
-        return;
+        return 0;
     }
     if (expired > 0) db_changed(db, key);
     int64_t deadline_ms = hash_deadline(entry);
@@ -116,16 +118,21 @@ static void expire_fields_of(struct db *db, struct entry *entry, int64_t now_ms)
         deadline_ms = fields_ask(db, db__hash(entry), &faults, now_ms);
     }
     db_set_field_deadline(db, entry, 0, deadline_ms);
+    return result == 1 && expired > 0;
 }
 
 /* The pages have arrived, or their error. */
 static void fields_here(void *ctx) {
     struct field_read *field_read = ctx;
     struct tier_read *read = field_read->read;
-    struct entry *entry = db__by_hash(field_read->db, field_read->hash);
+    struct db *db = field_read->db;
+    uint64_t hash = field_read->hash;
+    int64_t until_us = clock_monotonic_us() + TIER_EXPIRE_TURN_US_MAX;
     field_read->read = NULL;
-    if (active_expire && entry != NULL && entry->flags & ENTRY_FIELD_TTL) {
-        expire_fields_of(field_read->db, entry, clock_cached_ms());
+    while (active_expire) { /* while the pages are here */
+        struct entry *entry = db__by_hash(db, hash);
+        if (entry == NULL || !(entry->flags & ENTRY_FIELD_TTL)) break;
+        if (!expire_fields_of(db, entry, clock_cached_ms()) || clock_monotonic_us() >= until_us) break;
     }
     tier_read_done(read);
 }

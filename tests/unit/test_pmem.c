@@ -268,12 +268,56 @@ static void test_space_rebalances(void **state) {
     pmem__space_fini(&space);
 }
 
+/* --- sweeps: each pass of each fault point fails once, or for ever from there --- */
+
+#define SWEEP_RECORDS 6u
+
+static void sweep_body(void *ctx) {
+    (void)ctx;
+    struct simple simple;
+    if (simple_open(&simple, &pmem_ops, in_folder("sweep"), 16u << 20, 8u << 20) != 0) {
+        assert_true(strlen(simple.message) > 20);
+        return;
+    }
+    uint64_t addresses[SWEEP_RECORDS], live = 0;
+    int put[SWEEP_RECORDS];
+    for (unsigned i = 0; i < SWEEP_RECORDS; i++) {
+        put[i] = simple_put(&simple, 500, i, &addresses[i]);
+        live += put[i] == 0;
+    }
+    assert_int_equal(simple_stats(&simple).records_live, live);
+    assert_int_equal(simple_stats(&simple).bytes_live, live * 500);
+    for (unsigned i = 0; i < SWEEP_RECORDS; i++) {
+        int get = put[i] == 0 ? simple_get(&simple, 500, i, addresses[i]) : 0;
+        assert_true(get <= 0); /* the record or an error, never another record */
+        if (put[i] == 0) simple.ops->discard(simple.backend, addresses[i]);
+    }
+    assert_int_equal(simple_stats(&simple).records_live, 0);
+    simple_close(&simple);
+}
+
+static void sweep_verify(void *ctx) {
+    (void)ctx; /* the next run opens what this one left */
+}
+
+static void test_sweeps(void **state) {
+    (void)state;
+    static const enum fault_point points[] = {FAULT_PMEM_MAP, FAULT_PMEM_RESERVE, FAULT_PMEM_CHECKSUM,
+                                              FAULT_MEMORY_TRY};
+    log_set_level(LOG_LEVEL_NOTHING);
+    for (unsigned i = 0; i < sizeof points / sizeof points[0]; i++)
+        for (int sticky = 0; sticky < 2; sticky++)
+            assert_true(fault_point_sweep(points[i], sticky, sweep_body, sweep_verify, NULL) > 1);
+    log_set_level(LOG_LEVEL_NOTICE);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_open_refuses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_ours, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_space, setup, teardown),
         cmocka_unit_test_setup_teardown(test_statuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_sweeps, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_medium, setup, teardown),
         cmocka_unit_test(test_space),
         cmocka_unit_test(test_space_rebalances),

@@ -6,6 +6,7 @@
  */
 #include "server/crash.h"
 
+#include <errno.h>
 #include <execinfo.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -71,13 +72,30 @@ static void say_command(void) {
     }
 }
 
-__attribute__((unused)) static void on_crash(int signal_number, siginfo_t *info, void *context) {
-    if (crashed) _exit(1);
-    crashed = 1;
+__attribute__((unused)) static void open_output(void) {
     const char *path = config_text(CONFIG_LOGFILE);
     descriptor =
         path[0] == '\0' ? STDOUT_FILENO : open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
     if (descriptor < 0) descriptor = STDERR_FILENO;
+}
+
+/* SIGALRM: where is the executor now? Not fatal. */
+static void on_alarm(int signal_number, siginfo_t *info, void *context) {
+    int saved = errno;
+    (void)signal_number;
+    open_output();
+    say("\n--- WATCHDOG TIMER EXPIRED ---\n");
+    if (info->si_code == SI_USER) say("Received SIGALRM sent by process %ld\n", (long)info->si_pid);
+    say_trace(context);
+    say("--------\n");
+    if (descriptor > STDERR_FILENO) close(descriptor);
+    errno = saved;
+}
+
+static void on_crash(int signal_number, siginfo_t *info, void *context) {
+    if (crashed) _exit(1);
+    crashed = 1;
+    open_output();
     struct utsname system;
     say("\n\n=== REDIS BUG REPORT START: Cut & paste starting from here ===\n");
     say("%d Firn %s (Redis %s) crashed by signal: %d, si_code: %d\n", (int)getpid(), FIRN_VERSION,
@@ -96,6 +114,9 @@ __attribute__((unused)) static void on_crash(int signal_number, siginfo_t *info,
 }
 
 void crash_install(void) {
+    struct sigaction alarm_action = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigemptyset(&alarm_action.sa_mask);
+    (void)sigaction(SIGALRM, &alarm_action, NULL);
 #ifndef FIRN_SANITIZED
     static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
     static char stack[CRASH_STACK_BYTES]; /* so that an overflown stack can still be reported */

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "cmd/command.h"
 #include "cmd/dispatch.h"
+#include "net/net.h"
 #include "server/config.h"
 #include "server/crash.h"
 #include "server/process.h"
@@ -140,7 +141,7 @@ static void say_hello(void) {
 static void say_ready(void) {
     log_notice("Server initialized");
     process_warn();
-    if (config_number(CONFIG_PORT) != 0) log_notice("Ready to accept connections tcp");
+    if (net_config.port != 0) log_notice("Ready to accept connections tcp");
     if (config_text(CONFIG_UNIXSOCKET)[0] != '\0') log_notice("Ready to accept connections unix");
     process_notify("STATUS=Ready to accept connections\nREADY=1\n");
 }

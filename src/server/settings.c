@@ -174,7 +174,7 @@ static int apply_title(const char **error_out) {
 
 static int apply_oom(const char **error_out) {
     if (process_apply_oom_score() == 0) return 0;
-    *error_out = "Failed to apply new oom_score_adj configuration, check server logs.";
+    *error_out = "Failed to set current oom_score_adj. Check server logs.";
     return FIRN_ESYSTEM;
 }
 
@@ -187,7 +187,8 @@ static void read_addresses(void) {
         snprintf(net_config.bind[i], sizeof net_config.bind[i], "%.*s", (int)words.words[i].size,
                  (const char *)words.words[i].data);
     config__words_fini(&words);
-    net_config.port = (unsigned)config_number(CONFIG_PORT);
+    /* `bind ""`: no address at all, so no TCP. */
+    net_config.port = net_config.bind_count > 0 ? (unsigned)config_number(CONFIG_PORT) : 0;
 }
 
 static int apply_listen(void) {

@@ -90,7 +90,7 @@ struct loop {
     void *on_wake_ctx;
     struct loop_socket *again_first, *again_last;
     struct loop_socket *closing;
-    int closing_ready; /* some of them wait for nothing but the end of the turn */
+    int closing_ready;          /* some of them wait for nothing but the end of the turn */
     struct loop_socket sockets; /* list head */
     struct loop_timers timers;
     struct loop_socket *starved; /* a listener that ran out of descriptors */

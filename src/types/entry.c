@@ -118,27 +118,3 @@ struct entry *entry_relayout(struct entry *entry, int with_expiry, int with_ref,
     memory_free(entry);
     return fresh;
 }
-
-const char *encoding_name(enum encoding encoding) {
-    static const char *const names[ENCODING_COUNT] = {
-        [ENCODING_RAW] = "raw",
-        [ENCODING_INT] = "int",
-        [ENCODING_EMBSTR] = "embstr",
-        [ENCODING_LISTPACK] = "listpack",
-        [ENCODING_LISTPACKEX] = "listpackex",
-        [ENCODING_HASHTABLE] = "hashtable",
-        [ENCODING_INTSET] = "intset",
-        [ENCODING_QUICKLIST] = "quicklist",
-        [ENCODING_SKIPLIST] = "skiplist",
-        [ENCODING_STREAM] = "stream",
-    };
-    return (unsigned)encoding < ENCODING_COUNT ? names[encoding] : "unknown";
-}
-
-const char *type_name(enum type_id type) {
-    static const char *const names[TYPE_COUNT] = {
-        [TYPE_STRING] = "string", [TYPE_LIST] = "list",     [TYPE_SET] = "set",       [TYPE_ZSET] = "zset",
-        [TYPE_HASH] = "hash",     [TYPE_STREAM] = "stream", [TYPE_MODULE] = "module",
-    };
-    return (unsigned)type < TYPE_COUNT ? names[type] : "unknown";
-}

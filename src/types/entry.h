@@ -75,7 +75,7 @@ static inline void entry_set_encoding(struct entry *entry, enum encoding encodin
 }
 
 /* The name OBJECT ENCODING prints, and the name TYPE prints. */
-const char *encoding_name(enum encoding encoding);
+static inline const char *encoding_name(enum encoding encoding);
 const char *type_name(enum type_id type);
 
 /* A new entry for ${key}: with inline room for ${inline_bytes} (uninitialised; ENTRY_INLINE set if
@@ -155,6 +155,22 @@ static inline uint8_t *entry_inline(const struct entry *entry) {
 static inline uint32_t entry_inline_bytes(const struct entry *entry) {
     if (!(entry->flags & ENTRY_INLINE)) return 0;
     return entry_encoding(entry) == ENCODING_INT ? ENTRY_INT_BYTES : entry->size;
+}
+
+static inline const char *encoding_name(enum encoding encoding) {
+    static const char *const names[ENCODING_COUNT] = {
+        [ENCODING_RAW] = "raw",
+        [ENCODING_INT] = "int",
+        [ENCODING_EMBSTR] = "embstr",
+        [ENCODING_LISTPACK] = "listpack",
+        [ENCODING_LISTPACKEX] = "listpackex",
+        [ENCODING_HASHTABLE] = "hashtable",
+        [ENCODING_INTSET] = "intset",
+        [ENCODING_QUICKLIST] = "quicklist",
+        [ENCODING_SKIPLIST] = "skiplist",
+        [ENCODING_STREAM] = "stream",
+    };
+    return (unsigned)encoding < ENCODING_COUNT ? names[encoding] : "unknown";
 }
 
 #endif

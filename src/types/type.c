@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The types there are, the registry of objects, and the reaper of detached ones.
+ * The types there are, the thresholds of their encodings, and the reaper of detached objects.
  *
- * T1 objects[] holds every registered object once; object_index maps its id to its place + 1.
- * T2 objects_dram_bytes is the sum of dram_bytes over registered objects.
- * T3 A detached object is not registered: nobody demotes its pages any more.
+ * T1 A detached object is not registered (object.c): nobody demotes its pages any more.
  */
 #include "types/type.h"
 
 #include "base/assert.h"
 #include "base/memory.h"
-#include "ds/int_map.h"
-#include "page/page.h"
 
 /* A type joins here: its ops, and below the RDB types it reads. */
 extern const struct type_ops type_string_ops;
@@ -37,6 +33,14 @@ struct type_limits type_limits = {
     .string_bytes_max = 512u << 20,
 };
 
+const char *type_name(enum type_id type) {
+    static const char *const names[TYPE_COUNT] = {
+        [TYPE_STRING] = "string", [TYPE_LIST] = "list",     [TYPE_SET] = "set",       [TYPE_ZSET] = "zset",
+        [TYPE_HASH] = "hash",     [TYPE_STREAM] = "stream", [TYPE_MODULE] = "module",
+    };
+    return (unsigned)type < TYPE_COUNT ? names[type] : "unknown";
+}
+
 const struct type_ops *type_ops(enum type_id type) {
     return (unsigned)type < TYPE_COUNT ? type_table[type] : NULL;
 }
@@ -54,91 +58,6 @@ const struct type_ops *type_ops_for_rdb(uint8_t rdb_type) {
     case 25: /* listpack with TTLs */ return type_table[TYPE_HASH];
     default: return NULL;
     }
-}
-
-static struct object **objects;
-static size_t objects_count;
-static size_t objects_capacity;
-static size_t objects_next; /* round robin */
-static uint64_t objects_last_id;
-static uint64_t objects_dram_bytes;
-static uint64_t objects_pages_dram;
-static struct int_map object_index;
-
-void object_register(struct object *object, enum type_id type) {
-    object->magic = OBJECT_MAGIC;
-    object->type = (uint8_t)type;
-    object->registered = 1;
-    object->id = ++objects_last_id;
-    if (objects_count == objects_capacity) {
-        objects_capacity = objects_capacity == 0 ? 16 : objects_capacity * 2;
-        objects = memory_realloc(objects, objects_capacity * sizeof *objects);
-    }
-    objects[objects_count++] = object;
-    int_map_put(&object_index, object->id, (void *)(uintptr_t)objects_count);
-    objects_dram_bytes += object->dram_bytes;
-    objects_pages_dram += object->pages_dram;
-}
-
-void object_unregister(struct object *object) {
-    FIRN_ASSERT(object->magic == OBJECT_MAGIC);
-    if (!object->registered) return;
-    size_t place = (size_t)(uintptr_t)int_map_remove(&object_index, object->id);
-    FIRN_ASSERT(place > 0 && objects[place - 1] == object);
-    struct object *last = objects[--objects_count];
-    if (last != object) {
-        objects[place - 1] = last;
-        int_map_put(&object_index, last->id, (void *)(uintptr_t)place);
-    }
-    objects_dram_bytes -= object->dram_bytes;
-    objects_pages_dram -= object->pages_dram;
-    object->registered = 0;
-    if (objects_count == 0) {
-        memory_free(objects);
-        objects = NULL;
-        objects_capacity = 0;
-        int_map_fini(&object_index);
-    }
-}
-
-struct object *object_find(uint64_t id) {
-    size_t place = (size_t)(uintptr_t)int_map_get(&object_index, id);
-    return place > 0 ? objects[place - 1] : NULL;
-}
-
-size_t object_count(void) {
-    return objects_count;
-}
-
-uint64_t object_dram_bytes(void) {
-    return objects_dram_bytes;
-}
-
-uint64_t object_pages_dram(void) {
-    return objects_pages_dram;
-}
-
-struct object *object_next(void) {
-    if (objects_count == 0) return NULL;
-    if (objects_next >= objects_count) objects_next = 0;
-    return objects[objects_next++];
-}
-
-void object_account(struct object *object, int64_t dram_bytes, int32_t pages, int32_t pages_dram) {
-    object->dram_bytes += (uint64_t)dram_bytes;
-    object->pages += (uint32_t)pages;
-    object->pages_dram += (uint32_t)pages_dram;
-    FIRN_ASSERT((int64_t)object->dram_bytes >= 0 && object->pages_dram <= object->pages);
-    if (!object->registered) return;
-    objects_dram_bytes += (uint64_t)dram_bytes;
-    objects_pages_dram += (uint64_t)(int64_t)pages_dram;
-}
-
-void object_set_pinned(const struct entry *entry) {
-    uint64_t ref = entry_ref(entry);
-    if (page_ref_tag(ref) != PAGE_TAG_OBJECT) return;
-    struct object *object = page_ref_object(ref);
-    object->pinned = (entry->flags & ENTRY_PINNED) != 0;
 }
 
 static struct object **reaper;

@@ -102,6 +102,8 @@ err_loop:
     return error;
 }
 
+static void finish_closing(struct loop *loop);
+
 static void free_socket(struct loop_socket *socket) {
     socket->previous->next = socket->next;
     socket->next->previous = socket->previous;
@@ -113,6 +115,10 @@ void loop_destroy(struct loop *loop) {
     if (!loop) return;
     FIRN_ASSERT(loop->magic == LOOP_MAGIC);
     loop->ops->destroy(loop->backend);
+    for (struct loop_socket *socket = loop->closing; socket; socket = socket->next_closing) {
+        socket->watching = socket->watching_out = socket->again = 0;
+    }
+    finish_closing(loop);
     while (loop->sockets.next != &loop->sockets) {
         struct loop_socket *socket = loop->sockets.next;
         if (socket->kind != LOOP_KIND_LISTENER) close(socket->fd);
@@ -401,8 +407,6 @@ static void finish_closing(struct loop *loop) {
         struct loop_socket *next = socket->next_closing;
         if (socket->parts) finish_send(socket, -ECANCELED);
         if (socket->watching || socket->watching_out || socket->again) {
-            /* The kernel refuses to cancel a poll whose event it is just delivering: ask again. */
-            loop->ops->unwatch(loop->backend, socket);
             socket->next_closing = loop->closing;
             loop->closing = socket;
         } else {
@@ -462,7 +466,7 @@ void loop_run(struct loop *loop, int (*before_sleep)(void *ctx), void *ctx) {
     __atomic_store_n(&loop->stopped, 0, __ATOMIC_RELAXED);
     while (!__atomic_load_n(&loop->stopped, __ATOMIC_RELAXED)) {
         int busy = before_sleep ? before_sleep(ctx) : 0;
-        if (loop->again_first || loop->closing_ready || loop->stopped) busy = 1;
+        if (loop->again_first || loop->closing_ready) busy = 1;
         loop__timers_arm(loop);
         int64_t asleep_us = clock_monotonic_us();
         loop->stats.busy_us += (uint64_t)(asleep_us - awake_us);

@@ -29,7 +29,8 @@ enum loop_backend { LOOP_AUTO, LOOP_URING, LOOP_EPOLL };
 /* FIRN_EUNSUPPORTED: LOOP_URING asked for and forbidden here; LOOP_AUTO falls back to epoll. FIRN_ESYSTEM: no
  * descriptors. */
 FIRN_MUST_USE int loop_create(enum loop_backend backend, struct loop **loop_out);
-/* Sockets still open are closed without callbacks. NULL is a no-op. Not from a callback. */
+/* Sockets still open are closed without callbacks, sockets being closed with theirs. NULL is a no-op. Not
+ * from a callback. */
 void loop_destroy(struct loop *loop);
 const char *loop_backend_name(const struct loop *loop); /* "io_uring" or "epoll" */
 

@@ -152,6 +152,48 @@ static int64_t cron(void *ctx) {
     return 20;
 }
 
+/* The test's way to touch the server: ${call} runs in its thread. */
+static pthread_mutex_t call_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t call_done = PTHREAD_COND_INITIALIZER;
+static void (*call)(void *ctx);
+static void *call_ctx;
+
+static void run_call(void *ctx) {
+    (void)ctx;
+    pthread_mutex_lock(&call_lock);
+    if (call) call(call_ctx);
+    call = NULL;
+    pthread_cond_signal(&call_done);
+    pthread_mutex_unlock(&call_lock);
+}
+
+static void in_server(void (*function)(void *ctx), void *ctx) {
+    pthread_mutex_lock(&call_lock);
+    call = function;
+    call_ctx = ctx;
+    loop_wake(loop);
+    while (call)
+        pthread_cond_wait(&call_done, &call_lock);
+    pthread_mutex_unlock(&call_lock);
+}
+
+static void stop_server(void *ctx) {
+    (void)ctx;
+    loop_stop(loop);
+}
+
+static void set_config(void *ctx) {
+    net_config = *(const struct net_config *)ctx;
+}
+
+static void set_refusal(void *ctx) {
+    refusal = ctx;
+}
+
+static void get_stats(void *ctx) {
+    *(struct net_stats *)ctx = net_stats;
+}
+
 static void *serve(void *ctx) {
     static const struct client_hooks hooks = {
         .execute = execute, .look_ahead = look_ahead, .connected = connected, .refuse = refuse};
@@ -161,6 +203,7 @@ static void *serve(void *ctx) {
     pthread_barrier_wait(&started);
     if (start_error != 0) return NULL;
     loop_timer_create(loop, 20, cron, NULL);
+    loop_on_wake(loop, run_call, NULL);
     loop_run(loop, turn, NULL);
     net_stop();
     loop_destroy(loop);
@@ -204,8 +247,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
     (void)state;
     fault_point_reset();
-    loop_stop(loop);
-    loop_wake(loop);
+    in_server(stop_server, NULL);
     pthread_join(thread, NULL);
     pthread_barrier_destroy(&started);
     unlink(socket_path);
@@ -473,54 +515,69 @@ static void test_unix_socket(void **state) {
 static void test_refusals(void **state) {
     (void)state;
     int fds[3];
+    struct net_config config = net_config;
+    struct net_stats stats;
     for (int i = 0; i < 3; i++) {
         fds[i] = open_client();
         send_text(fds[i], "PING\r\n");
         expect(fds[i], "+PONG\r\n");
     }
-    net_config.maxclients = 3;
+    config.maxclients = 3;
+    in_server(set_config, &config);
     int fd = open_client();
     expect(fd, "-ERR max number of clients reached\r\n");
     expect_end(fd);
-    net_config.maxclients = 100;
-    refusal = "-DENIED not you";
+    config.maxclients = 100;
+    in_server(set_config, &config);
+    in_server(set_refusal, "-DENIED not you");
     fd = open_client();
     expect(fd, "-DENIED not you\r\n");
     expect_end(fd);
-    refusal = NULL;
+    in_server(set_refusal, NULL);
     for (int i = 0; i < 3; i++)
         close(fds[i]);
-    assert_int_equal(net_stats.rejected_connections, 2);
+    in_server(get_stats, &stats);
+    assert_int_equal(stats.rejected_connections, 2);
 }
 
 static void test_limits(void **state) {
     (void)state;
     char *much = calloc(1, 1 << 20);
-    net_config.client_query_buffer_limit = 1 << 19;
+    struct net_config config = net_config;
+    struct net_stats stats;
+    config.client_query_buffer_limit = 1 << 19;
+    in_server(set_config, &config);
     int fd = open_client();
     send_text(fd, "*2\r\n$3\r\nLEN\r\n$2000000\r\n");
     (void)!send(fd, much, 1 << 20, MSG_NOSIGNAL);
     expect_end(fd);
-    net_config.client_query_buffer_limit = 1 << 30;
-    net_config.output_limit[CLIENT_CLASS_NORMAL].hard_bytes = 1 << 20;
+    config.client_query_buffer_limit = 1 << 30;
+    in_server(set_config, &config);
+    config.output_limit[CLIENT_CLASS_NORMAL].hard_bytes = 1 << 20;
+    in_server(set_config, &config);
     fd = open_client();
     send_text(fd, "BIG 100000\r\n");
     expect_bytes(fd, 9 + 100002);
     send_text(fd, "BIG 100000000\r\n");
     expect_end(fd);
-    net_config.output_limit[CLIENT_CLASS_NORMAL].hard_bytes = 0;
-    net_config.timeout_seconds = 1;
+    config.output_limit[CLIENT_CLASS_NORMAL].hard_bytes = 0;
+    in_server(set_config, &config);
+    config.timeout_seconds = 1;
+    in_server(set_config, &config);
     fd = open_client();
     expect_end(fd);
-    net_config.timeout_seconds = 0;
-    net_config.maxmemory_clients = 1 << 20;
+    config.timeout_seconds = 0;
+    in_server(set_config, &config);
+    config.maxmemory_clients = 1 << 20;
+    in_server(set_config, &config);
     fd = open_client();
     send_text(fd, "*2\r\n$3\r\nLEN\r\n$2000000\r\n");
     (void)!send(fd, much, 1 << 20, MSG_NOSIGNAL);
     expect_end(fd);
-    assert_int_equal(net_stats.evicted_clients, 1);
-    assert_int_equal(net_stats.query_limit_disconnections, 1);
-    assert_int_equal(net_stats.output_limit_disconnections, 1);
+    in_server(get_stats, &stats);
+    assert_int_equal(stats.evicted_clients, 1);
+    assert_int_equal(stats.query_limit_disconnections, 1);
+    assert_int_equal(stats.output_limit_disconnections, 1);
     free(much);
 }
 

@@ -22,7 +22,7 @@ static void flag_letters(const struct client *client, char out[16]) {
     size_t used = 0;
     if (client->flags & CLIENT_MONITOR) out[used++] = 'O';
     if (client->flags & CLIENT_MULTI) out[used++] = 'x';
-    if (client->flags & CLIENT_PAUSED) out[used++] = 'b';
+    if (client->flags & CLIENT_PAUSED || dispatch_is_waiting(client)) out[used++] = 'b';
     if (client->flags & CLIENT_CLOSE_AFTER_REPLY) out[used++] = 'c';
     if (client->flags & CLIENT_CLOSE_ASAP) out[used++] = 'A';
     if (client->flags & CLIENT_UNIX_SOCKET) out[used++] = 'U';
@@ -343,16 +343,19 @@ int cmd_client_unpause(struct call *call) {
     return 0;
 }
 
-/* No command of this version blocks a client in the sense of CLIENT UNBLOCK. */
 int cmd_client_unblock(struct call *call) {
     int64_t id;
+    enum dispatch_wake how = DISPATCH_WAKE_TIMEOUT;
     if (call->argc > 4) return call_unknown_subcommand(call);
-    if (call->argc == 4 && !call_option(call, 3, "TIMEOUT") && !call_option(call, 3, "ERROR")) {
+    if (call_option(call, 3, "ERROR")) {
+        how = DISPATCH_WAKE_ERROR;
+    } else if (call->argc == 4 && !call_option(call, 3, "TIMEOUT")) {
         reply_error(call->reply, "CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
         return 0;
     }
     CALL_TRY(call_integer(call, call->argv[2], &id));
-    reply_integer(call->reply, 0);
+    struct client *client = client_by_id((uint64_t)id);
+    reply_integer(call->reply, client != NULL && dispatch_wake(client, how));
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* ROLE and WAIT of a server that has no replicas (replication comes later). */
 #include "cmd/call.h"
+#include "cmd/dispatch.h"
 
 int cmd_role(struct call *call) {
     reply_array(call->reply, 3);
@@ -17,6 +18,14 @@ int cmd_wait(struct call *call) {
     if (timeout_ms < 0) {
         reply_error(call->reply, "timeout is negative");
         return 0;
+    }
+    if (replicas > 0) { /* none will ever acknowledge: wait as long as asked for */
+        enum dispatch_wake wake = dispatch_wait(call->client, timeout_ms);
+        if (wake == DISPATCH_WAKE_NONE) return FIRN_EPARKED;
+        if (wake == DISPATCH_WAKE_ERROR) {
+            reply_error(call->reply, "-UNBLOCKED client unblocked via CLIENT UNBLOCK");
+            return 0;
+        }
     }
     reply_integer(call->reply, 0);
     return 0;

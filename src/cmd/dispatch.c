@@ -254,7 +254,8 @@ static void call_init(struct call *call, struct client *client, const struct com
         .reply = &client->reply,
         .argc = argc,
         .argv = argv,
-        .lookup_flags = client->flags & CLIENT_NO_TOUCH ? LOOKUP_NO_TOUCH : 0,
+        .lookup_flags =
+            client->flags & CLIENT_NO_TOUCH && command->handler != cmd_touch ? LOOKUP_NO_TOUCH : 0,
     };
 }
 
@@ -264,8 +265,8 @@ static int park_unfinished(struct client *client, const struct command *command,
     struct dispatch_state *state = dispatch__state(client);
     state->command = command;
     state->run_ns += ns;
+    if (result == FIRN_EPARKED) return dispatch__park_wait(state);
     dispatch_stats.faulted_runs++;
-    if (result == FIRN_EPARKED) return dispatch__park_other(state);
     if (++state->faults >= DISPATCH_FAULTS_MAX || (client->flags & CLIENT_INTERNAL)) return 0;
     if (result == FIRN_EBUSY) return dispatch__park_delay(state, 1000, STAGE_RUN);
     return faults.count == 0 ? 0 : dispatch__park_pages(state, &faults);

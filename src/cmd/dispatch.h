@@ -76,6 +76,19 @@ void dispatch_pause(enum dispatch_pause mode, int64_t until_ms);
 void dispatch_unpause(void);
 enum dispatch_pause dispatch_paused(void); /* the mode now in force */
 
+/* --- commands that wait (WAIT; later the blocking list commands) --- */
+enum dispatch_wake { DISPATCH_WAKE_NONE, DISPATCH_WAKE_READY, DISPATCH_WAKE_TIMEOUT, DISPATCH_WAKE_ERROR };
+/*
+ * Called by a handler that has changed nothing. NONE: the wait is arranged, for ${timeout_ms} (0: for ever);
+ * the handler returns FIRN_EPARKED, and is run again when the wait is over; then this call says how it ended.
+ * A client that cannot wait (CLIENT_INTERNAL) gets TIMEOUT at once.
+ */
+enum dispatch_wake dispatch_wait(struct client *client, int64_t timeout_ms);
+/* End the wait of ${client}: 1, or 0 if it is not in one. */
+int dispatch_wake(struct client *client, enum dispatch_wake how);
+/* Whether ${client} is in such a wait. */
+int dispatch_is_waiting(const struct client *client);
+
 /* --- statistics --- */
 struct dispatch_command_stats {
     uint64_t calls, rejected, failed;
@@ -93,7 +106,7 @@ struct dispatch_stats {
     uint64_t faulted_runs;  /* runs that ended in FIRN_EFAULT */
     uint64_t sync_runs;     /* commands switched to blocking reads after too many faults */
     uint64_t slowlog_commands, slowlog_us_total, slowlog_us_max;
-    uint64_t parked_pages, parked_memory, parked_delay, parked_pause; /* clients parked now */
+    uint64_t parked_pages, parked_memory, parked_delay, parked_pause, waiting; /* clients parked now */
     uint64_t monitors;
 };
 extern struct dispatch_stats dispatch_stats;

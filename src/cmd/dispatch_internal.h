@@ -16,7 +16,7 @@
 #define DISPATCH_STATE_MAGIC 0xd15bac4du
 
 /* What a client waits for. The number is client->parked. */
-enum parked { PARKED_NOT, PARKED_PAGES, PARKED_MEMORY, PARKED_DELAY, PARKED_PAUSE, PARKED_OTHER };
+enum parked { PARKED_NOT, PARKED_PAGES, PARKED_MEMORY, PARKED_DELAY, PARKED_PAUSE, PARKED_WAIT };
 
 /* From where the command goes on when the wait is over (X2). */
 enum stage { STAGE_PAUSE, STAGE_ADMIT, STAGE_RUN };
@@ -39,6 +39,8 @@ struct dispatch_state {
     struct tier_read **reads; /* pages kept until the command has run; room for DISPATCH_FAULTS_MAX */
     struct loop_timer *timer; /* PARKED_DELAY */
     int64_t due_us;           /* PARKED_DELAY without a loop: when */
+    int64_t wait_ms;          /* PARKED_WAIT: how long, 0 for ever */
+    enum dispatch_wake woken; /* PARKED_WAIT: how the wait ended, until the command has asked */
     uint64_t ticket;          /* order among parked writers */
     struct dispatch_state *next, *previous; /* list of the same kind of wait: MEMORY, PAUSE, DELAY */
 };
@@ -51,7 +53,7 @@ int dispatch__park_pages(struct dispatch_state *state, const struct fault_set *s
 int dispatch__park_memory(struct dispatch_state *state);
 int dispatch__park_delay(struct dispatch_state *state, int64_t delay_us, enum stage stage);
 int dispatch__park_pause(struct dispatch_state *state);
-int dispatch__park_other(struct dispatch_state *state);
+int dispatch__park_wait(struct dispatch_state *state);
 /* The wait is over and execute was called again. */
 void dispatch__unpark(struct dispatch_state *state);
 /* The command has run: forget pages and counts. */

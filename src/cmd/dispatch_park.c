@@ -81,7 +81,7 @@ static void count(enum parked kind, int64_t change) {
         break;
     case PARKED_DELAY: dispatch_stats.parked_delay += (uint64_t)change; break;
     case PARKED_PAUSE: dispatch_stats.parked_pause += (uint64_t)change; break;
-    case PARKED_OTHER:
+    case PARKED_WAIT: dispatch_stats.waiting += (uint64_t)change; break;
     case PARKED_NOT: break;
     }
 }
@@ -150,6 +150,7 @@ void dispatch__command_done(struct dispatch_state *state) {
     state->run_ns = 0;
     state->waited_us = 0;
     state->ticket = 0;
+    state->woken = DISPATCH_WAKE_NONE;
     state->command = NULL;
 }
 
@@ -212,9 +213,42 @@ int dispatch__park_delay(struct dispatch_state *state, int64_t delay_us, enum st
     return 1;
 }
 
-int dispatch__park_other(struct dispatch_state *state) {
-    park(state, PARKED_OTHER, STAGE_RUN);
-    state->ready = 1; /* whoever calls client_resume ends the wait */
+/* --- waits of commands --- */
+
+enum dispatch_wake dispatch_wait(struct client *client, int64_t timeout_ms) {
+    if (client->flags & CLIENT_INTERNAL) return DISPATCH_WAKE_TIMEOUT;
+    struct dispatch_state *state = dispatch__state(client);
+    enum dispatch_wake woken = state->woken;
+    state->woken = DISPATCH_WAKE_NONE;
+    state->wait_ms = timeout_ms;
+    return woken;
+}
+
+static int64_t wait_over(void *ctx) {
+    struct dispatch_state *state = ctx;
+    state->timer = NULL; /* the loop frees it */
+    state->woken = DISPATCH_WAKE_TIMEOUT;
+    wake(state);
+    return -1;
+}
+
+int dispatch__park_wait(struct dispatch_state *state) {
+    park(state, PARKED_WAIT, STAGE_RUN);
+    if (state->wait_ms > 0 && park_loop != NULL)
+        state->timer = loop_timer_create(park_loop, state->wait_ms, wait_over, state);
+    return 1;
+}
+
+int dispatch_is_waiting(const struct client *client) {
+    const struct dispatch_state *state = client->dispatch_state;
+    return state != NULL && state->parked == PARKED_WAIT && !state->ready;
+}
+
+int dispatch_wake(struct client *client, enum dispatch_wake how) {
+    if (!dispatch_is_waiting(client)) return 0;
+    struct dispatch_state *state = client->dispatch_state;
+    state->woken = how;
+    wake(state);
     return 1;
 }
 

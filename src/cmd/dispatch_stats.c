@@ -126,6 +126,7 @@ void dispatch_stats_reset(void) {
         .parked_memory = kept.parked_memory,
         .parked_delay = kept.parked_delay,
         .parked_pause = kept.parked_pause,
+        .waiting = kept.waiting,
         .monitors = kept.monitors,
     };
 }

@@ -373,6 +373,29 @@ static void pause_holds_back(void **state) {
     client_destroy(client);
 }
 
+/* --- waits of commands --- */
+
+static void waiting(void **state) {
+    struct client *client = client_create();
+    (void)state;
+    expect(client, "wait 0 0", ":0\r\n");
+    assert_int_equal(execute(client, "wait 1 0"), 1);
+    assert_true(dispatch_is_waiting(client));
+    assert_int_equal(dispatch_stats.waiting, 1);
+    assert_int_equal(hooks.execute(client), 1);
+    assert_int_equal(dispatch_wake(client, DISPATCH_WAKE_ERROR), 1);
+    assert_int_equal(dispatch_wake(client, DISPATCH_WAKE_ERROR), 0);
+    assert_int_equal(hooks.execute(client), 0);
+    expect_reply(client, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+    assert_int_equal(execute(client, "wait 1 0"), 1);
+    assert_int_equal(dispatch_wake(client, DISPATCH_WAKE_TIMEOUT), 1);
+    assert_int_equal(hooks.execute(client), 0);
+    expect_reply(client, ":0\r\n");
+    assert_int_equal(execute(client, "wait 1 0"), 1);
+    client_destroy(client); /* goes away while waiting */
+    assert_int_equal(dispatch_stats.waiting, 0);
+}
+
 /* --- statistics --- */
 
 static void find_error(const char *code, uint64_t count, void *ctx) {
@@ -434,6 +457,7 @@ int main(void) {
         cmocka_unit_test(refused_writer),
         cmocka_unit_test(delayed_writer),
         cmocka_unit_test(pause_holds_back),
+        cmocka_unit_test(waiting),
         cmocka_unit_test(error_statistics),
         cmocka_unit_test(slow_log),
     };

@@ -61,6 +61,9 @@ struct tier_keyspace_hooks {
     /* Really evict (delete) the coldest key out of ${from}, or NVME: bytes freed, 0 if the policy allows
      * none. */
     uint64_t (*evict)(int from);
+    /* Move what is in DRAM together, so that the allocator can give memory back; about ${budget_us}. Between
+     * commands. May be NULL. */
+    void (*compact)(int64_t budget_us);
     /* Keys and pages per tier for the statistics, by page_tag (DRAM, PMEM, NVME). Cheap. */
     void (*census)(uint64_t keys_out[4], uint64_t pages_out[4]);
 };

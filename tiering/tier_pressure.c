@@ -20,6 +20,9 @@
  * memory lingers, holes are filled by later values): subtracting it would drive the limit down in a
  * spiral. That is also why there is a floor.
  *
+ * The holes themselves are fought by moving what stays in DRAM together (hooks.compact): with values of one
+ * small size, demoting nine of ten at random would free no page of the allocator at all.
+ *
  * Z1 Victims are demoted while used, less what moves in flight will free, is above target. A turn spends
  *    60 us at target, TIER_TURN_US_MAX from high on.
  * Z2 DELAY: every command admitted owes up to 10 ms, in proportion to the overshoot; one is delayed when
@@ -46,6 +49,8 @@
 #define DELAY_DEBT_US       1000
 #define TURN_US_MIN         60
 #define PENALTY_FIRST_BYTES (6u << 20)
+#define COMPACT_FROM        90u    /* percent of maxmemory resident, and */
+#define COMPACT_HOLES       8u     /* percent of it resident but not in use: entries are moved together */
 #define STEP_EVERY_US       200000 /* so long the last step needs to be felt */
 #define TRUTH_EVERY_US      5000   /* under pressure; else with the cron */
 #define PURGE_EVERY_US      500000
@@ -57,7 +62,7 @@
 static struct {
     uint64_t memory_max, base, penalty;
     uint64_t limit, high, target;
-    uint64_t used, backend_memory;
+    uint64_t used, backend_memory, resident;
     enum tier_zone zone;
     unsigned admit_skip; /* commands that may run before use is looked at again */
     int64_t debt_us;
@@ -149,7 +154,7 @@ static void check_resident(int64_t now) {
     tier_pressure_refresh_backends();
     if (pressure.memory_max == 0) return;
     if (elapsed > 100000) elapsed = 100000;
-    uint64_t resident = memory_resident_anonymous();
+    uint64_t resident = pressure.resident = memory_resident_anonymous();
     uint64_t above = pressure.memory_max / 100 * RESIDENT_HIGH,
              below = pressure.memory_max / 100 * RESIDENT_LOW;
     if (resident > above) {
@@ -250,6 +255,17 @@ static int demote_pmem(int64_t now) {
     return moved > 0 && moved < over && tier_write_has_room();
 }
 
+/* Holes are worth gathering: the process is near what it may take, and much of that is not in use. Costs
+ * under a microsecond an entry; spends no more than demotion does. */
+static int compact(void) {
+    if (tier_manager.hooks.compact == NULL || pressure.memory_max == 0) return 0;
+    if (pressure.resident < pressure.memory_max / 100 * COMPACT_FROM) return 0;
+    if (pressure.resident < pressure.used + pressure.memory_max / 100 * COMPACT_HOLES) return 0;
+    tier_manager.hooks.compact(pressure.resident > pressure.memory_max ? TIER_TURN_US_MAX
+                                                                       : TIER_TURN_US_MAX / 3);
+    return 1;
+}
+
 int tier_pressure_turn(void) {
     int pmem = wants_pmem_demotion();
     if (pressure.zone == TIER_ZONE_FREE && !pmem && !pressure.told_to_wait) return 0;
@@ -260,6 +276,7 @@ int tier_pressure_turn(void) {
     }
     int again = demote_dram(now);
     if (pmem) again |= demote_pmem(now);
+    again |= compact();
     tier_pressure_update();
     tier_pressure_room();
     return again;

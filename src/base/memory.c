@@ -112,6 +112,41 @@ const char *memory_allocator(void) {
     return name;
 }
 
+/* What jemalloc 5.2 and later tell of the run ("slab") around an allocation. */
+struct memory_run {
+    void *current; /* the run new allocations come from */
+    size_t free, regions, bytes;
+    size_t class_free, class_regions; /* of all runs of the size class in this arena */
+};
+
+static int memory_run_of(void *pointer, struct memory_run *run_out) {
+    static size_t mib[4], mib_size;
+    static int state; /* 0 not asked yet, 1 known, -1 this allocator does not tell */
+    if (state == 0) {
+        mib_size = sizeof mib / sizeof mib[0];
+        state = mallctlnametomib("experimental.utilization.query", mib, &mib_size) == 0 ? 1 : -1;
+    }
+    size_t size = sizeof *run_out;
+    return state > 0 && mallctlbymib(mib, mib_size, run_out, &size, &pointer, sizeof pointer) == 0;
+}
+
+void *memory_compact(void *pointer) {
+    struct memory_run run;
+    if (!memory_run_of(pointer, &run) || run.free == 0 || run.regions <= 1) return pointer;
+    if ((uint8_t *)pointer >= (uint8_t *)run.current &&
+        (uint8_t *)pointer < (uint8_t *)run.current + run.bytes)
+        return pointer;
+    /* Emptier than the mean of its class, and the class as a whole has room worth gathering. */
+    if (run.free * run.class_regions <= run.class_free * run.regions) return pointer;
+    if (run.class_free * 16 < run.class_regions) return pointer;
+    size_t bytes = memory_usable(pointer);
+    void *moved = mallocx(bytes, MALLOCX_TCACHE_NONE); /* the cache would hand out holes just made */
+    if (moved == NULL) return pointer;
+    memcpy(moved, pointer, bytes);
+    sdallocx(pointer, bytes, MALLOCX_TCACHE_NONE);
+    return moved;
+}
+
 void memory_set_decay(unsigned milliseconds) {
     ssize_t decay = milliseconds, none = 0;
     bool on = true;
@@ -153,6 +188,10 @@ static inline void memory_counted_new(const void *pointer, size_t bytes) {
 
 const char *memory_allocator(void) {
     return "libc";
+}
+
+void *memory_compact(void *pointer) {
+    return pointer;
 }
 
 void memory_set_decay(unsigned milliseconds) {

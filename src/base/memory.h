@@ -39,6 +39,11 @@ size_t memory_resident_anonymous(void);
 size_t memory_resident(void);
 /* Printable name of the allocator, e.g. "jemalloc-5.3.0" or "libc". */
 const char *memory_allocator(void);
+/* If ${pointer} lies in a run of its size class that is emptier than the others, move it to a fuller one, so
+ * that the run can go back to the system one day: the new address, or ${pointer} itself where that does not
+ * help or the allocator does not tell. All usable bytes are copied. The thread that allocates most of its
+ * kind. */
+void *memory_compact(void *pointer);
 /* From now on free memory goes back to the system after about ${milliseconds}, by a thread of the allocator's
  * own where it has one: so that resident memory follows memory_used. Executor, once the process is past fork.
  */

@@ -14,4 +14,7 @@ uint32_t evict__coldness(const struct entry *entry);
  * if the policy allows none. */
 struct entry *evict__choose(unsigned tiers, struct db **db_out);
 
+/* Move entries together for about ${budget_us} (db_compact.c). */
+void evict__compact(int64_t budget_us);
+
 #endif

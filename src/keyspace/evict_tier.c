@@ -352,6 +352,7 @@ void evict_tier_hooks(struct tier_keyspace_hooks *hooks_out) {
         .finish = hook_finish,
         .evict = hook_evict,
         .census = hook_census,
+        .compact = evict__compact,
     };
 }
 

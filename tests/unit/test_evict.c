@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/bytes_builder.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/limits.h"
@@ -469,6 +470,48 @@ static void test_evict_from_tier(void **state) {
     assert_int_equal(hooks.evict(PAGE_TAG_NVME), 0);
 }
 
+/* Most keys go; compaction moves the rest together: every value is still there, and what is being moved down
+ * stays at its address. */
+static void test_compact(void **state) {
+    (void)state;
+    enum { KEYS = 40000 };
+    struct db *db = db_at(0);
+    char digits[NUMBER_INT_TEXT_MAX];
+    static char value[9000];
+    memset(value, 'v', sizeof value);
+    struct entry *entry, *marked = NULL;
+    for (unsigned i = 0; i < KEYS; i++) {
+        size_t bytes = i % 100 == 0 ? sizeof value : 200;
+        snprintf(value, 16, "%u ", i);
+        assert_int_equal(db_string_set(db, key_of(i), NULL, bytes_of(value, bytes), STRING_FORM_ANY,
+                                       DB_STRING_NO_EXPIRY, &entry),
+                         0);
+        if (i == 77) marked = entry;
+    }
+    for (unsigned i = 0; i < KEYS; i++) {
+        if (i % 11 != 0) db_delete(db, find(db, i));
+    }
+    marked->flags |= ENTRY_MOVING;
+    hooks.compact(10000000);
+    hooks.compact(1); /* bounded */
+    db_check(db);
+    unsigned left = 0;
+    for (unsigned i = 0; i < KEYS; i += 11) {
+        entry = find(db, i);
+        assert_non_null(entry);
+        if (i == 77) assert_ptr_equal(entry, marked);
+        struct bytes read;
+        struct bytes_builder scratch = {0};
+        assert_int_equal(db_string_read(db, &entry, digits, &scratch, &read), 0);
+        assert_int_equal(read.size, i % 100 == 0 ? sizeof value : 200);
+        assert_int_equal(strtoul((const char *)read.data, NULL, 10), i);
+        bytes_builder_fini(&scratch);
+        left++;
+    }
+    assert_int_equal(db_size(db), left);
+    marked->flags &= (uint8_t)~ENTRY_MOVING;
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -478,7 +521,7 @@ int main(void) {
         CASE(test_noeviction),        CASE(test_rare_volatile),    CASE(test_reap_first),
         CASE(test_coldest_first),     CASE(test_all_the_way_down), CASE(test_void_moves),
         CASE(test_swapped_meanwhile), CASE(test_clean_copy),       CASE(test_object_pages),
-        CASE(test_evict_from_tier),
+        CASE(test_evict_from_tier),   CASE(test_compact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -324,7 +324,9 @@ static int debug_protocol(struct call *call) {
 /* --- switches --- */
 
 static int debug_active_expire(struct call *call) {
-    db_set_active_expire(atoi((const char *)call->argv[2].data) != 0);
+    int64_t enabled;
+    CALL_TRY(call_integer(call, call->argv[2], &enabled));
+    db_set_active_expire(enabled != 0);
     reply_ok(call->reply);
     return 0;
 }

@@ -30,8 +30,8 @@ static char *title_start, *title_end;
 static const char *program_name = "firn-server";
 
 static char *copy(const char *text) {
-    char *copied = memory_alloc(strlen(text) + 1);
-    return strcpy(copied, text);
+    size_t bytes = strlen(text) + 1;
+    return memcpy(memory_alloc(bytes), text, bytes);
 }
 
 void process_title_init(int argc, char **argv) {

@@ -104,8 +104,8 @@ static void apply_password(void) {
     memory_free(dispatch_config.requirepass);
     dispatch_config.requirepass = NULL;
     if (password[0] == '\0') return;
-    dispatch_config.requirepass = memory_alloc(strlen(password) + 1);
-    strcpy(dispatch_config.requirepass, password);
+    size_t bytes = strlen(password) + 1;
+    dispatch_config.requirepass = memcpy(memory_alloc(bytes), password, bytes);
 }
 
 static int apply_network(const char **error_out) {

@@ -171,7 +171,8 @@ struct listing {
 static void list(const char *name, const char *value, void *ctx) {
     struct listing *listing = ctx;
     (void)value;
-    strcat(strcat(listing->names, name), " ");
+    size_t used = strlen(listing->names);
+    snprintf(listing->names + used, sizeof listing->names - used, "%s ", name);
     listing->count++;
 }
 

@@ -19,7 +19,7 @@
 
 #include "base/bytes.h"
 #include "base/error.h"
-#include "command_handlers.h" /* generated: prototypes of all handlers */
+#include "generated/command_handlers.h" /* prototypes of all handlers */
 #include "keyspace/db.h"
 #include "keyspace/notify.h"
 #include "proto/reply.h"

@@ -79,7 +79,7 @@ static void expect_keys(const char *line, const char *expected) {
     char text[128] = "";
     assert_non_null(command);
     int count = command_keys(command, words, argc, positions, NULL, WORDS_MAX);
-    if (count < 0) strcpy(text, "invalid");
+    if (count < 0) snprintf(text, sizeof text, "invalid");
     for (int i = 0; i < count; i++) {
         snprintf(text + strlen(text), sizeof text - strlen(text), "%s%.*s", i ? " " : "",
                  (int)words[positions[i]].size, (const char *)words[positions[i]].data);

@@ -6,7 +6,8 @@
  * across all that. Every scan must meet what was in its database, untouched by swap and flush, from its first
  * call to its last.
  *
- * A failing run prints its seed; FIRN_SEED=<n> repeats it, FIRN_ROUNDS=<n> runs that many seeds.
+ * A failing run prints its seed; FIRN_SEED=<n> repeats its operations (the hash seed is new in every process,
+ * so not the table's shape), FIRN_ROUNDS=<n> runs that many seeds.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -23,14 +23,13 @@
 #include "tiering/tier.h"
 #include "types/hash.h"
 
-#define EXPIRE_CLOCK_KEYS      16u  /* keys between two looks at the clock */
-#define EXPIRE_FIELDS_ROUND    256u /* fields of one hash before others have their turn */
-#define EXPIRE_FIELD_RETRY_MS  10   /* a due field on a page that is not here: again after its prefetch */
-#define EXPIRE_FIELD_BROKEN_MS 1000 /* the page cannot be read at all */
-#define EXPIRE_FIELD_READ_MS   1000 /* on one that is being read: again when it is here, or after this */
-#define EXPIRE_READS_MAX       16u  /* hashes whose due pages are being read */
-#define REAP_PAGES_ROUND       64u
-#define REAP_RECORDS_ROUND     1024u
+#define EXPIRE_CLOCK_KEYS     16u  /* keys between two looks at the clock */
+#define EXPIRE_FIELDS_ROUND   256u /* fields of one hash before others have their turn */
+#define EXPIRE_FIELD_RETRY_MS 10   /* a due field on a page that cannot be asked for now */
+#define EXPIRE_FIELD_READ_MS  1000 /* on one that is being read: again when it is here, or after this */
+#define EXPIRE_READS_MAX      16u  /* hashes whose due pages are being read */
+#define REAP_PAGES_ROUND      64u
+#define REAP_RECORDS_ROUND    1024u
 
 struct ruin {
     struct ruin *next;
@@ -116,8 +115,7 @@ static int expire_fields_of(struct db *db, struct entry *entry, int64_t now_ms) 
     if (expired > 0) db_changed(db, key);
     int64_t deadline_ms = hash_deadline(entry);
     if (result < 0 || (result == 0 && deadline_ms >= 0 && deadline_ms <= now_ms)) {
-        deadline_ms =
-            now_ms + (result < 0 && result != FIRN_EFAULT ? EXPIRE_FIELD_BROKEN_MS : EXPIRE_FIELD_RETRY_MS);
+        deadline_ms = fields_ask(db, db__hash(entry), &faults, now_ms);
     }
     db_set_field_deadline(db, entry, 0, deadline_ms);
     return result == 1 && expired > 0;

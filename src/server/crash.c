@@ -92,7 +92,9 @@ static void on_alarm(int signal_number, siginfo_t *info, void *context) {
     errno = saved;
 }
 
-static void on_crash(int signal_number, siginfo_t *info, void *context) {
+__attribute__((unused)) /* a sanitizer has its own */
+static void
+on_crash(int signal_number, siginfo_t *info, void *context) {
     if (crashed) _exit(1);
     crashed = 1;
     open_output();

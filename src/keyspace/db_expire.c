@@ -114,7 +114,9 @@ static int expire_fields_of(struct db *db, struct entry *entry, int64_t now_ms) 
     }
     if (expired > 0) db_changed(db, key);
     int64_t deadline_ms = hash_deadline(entry);
-    if (result < 0 || (result == 0 && deadline_ms >= 0 && deadline_ms <= now_ms)) {
+    if (result < 0 && result != FIRN_EFAULT) {
+        deadline_ms = now_ms + EXPIRE_FIELD_READ_MS; /* the page cannot be read */
+    } else if (result < 0 || (result == 0 && deadline_ms >= 0 && deadline_ms <= now_ms)) {
         deadline_ms = fields_ask(db, db__hash(entry), &faults, now_ms);
     }
     db_set_field_deadline(db, entry, 0, deadline_ms);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* links: firn_keyspace firn_proto */
+/* links: firn_cmd */
 /*
  * Hash commands: replies, errors and events, above all of the deadlines of fields (what Redis 7.4 answers).
- * The handlers are compiled in, so that nothing of the network is needed. A reply is compared as text with
- * spaces for line ends: "*2 :1 $1 a ".
+ * Handlers are called without a dispatcher. A reply is compared as text with spaces for line ends: "*2 :1 $1
+ * a ".
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,14 +14,15 @@
 
 #include <cmocka.h>
 
-#include "cmd/call.c"
-#include "cmd/cmd_hash.c"
-#include "cmd/cmd_hash_expire.c"
-#include "cmd/cmd_hash_walk.c"
-
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/memory.h"
 #include "base/random.h"
+#include "cmd/call.h"
+#include "cmd/command.h"
+#include "keyspace/db.h"
+#include "keyspace/notify.h"
+#include "types/hash.h"
 
 static const struct {
     const char *name;

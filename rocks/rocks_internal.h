@@ -44,7 +44,7 @@
 #define ROCKS_QUEUE_OPERATIONS 8192u      /* operations queued to the readers, and to the writer */
 #define ROCKS_READER_TAKE_MAX  4u         /* operations a reader takes at once */
 #define ROCKS_ENGINE_BYTES                                                                                   \
-    (8u << 20) /* file buffers, options, thread stacks: measured, not reported by the engine */
+    (5u << 20) /* file buffers, options, thread stacks: measured, not reported by the engine */
 #define ROCKS_THREADS_MAX       64u
 #define ROCKS_THREADS_DEFAULT   24u
 #define ROCKS_STACK_BYTES       (256u << 10)

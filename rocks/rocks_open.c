@@ -4,7 +4,7 @@
  * each of which was measured (rocks/README.md).
  *
  * The folder holds the file "firn-tier" and the subfolder "db", nothing else; a folder with anything else in
- * it is not touched. Memory: 8 MB for the engine, half of the rest for memtables, a quarter of memory_max for
+ * it is not touched. Memory: 5 MB for the engine, half of the rest for memtables, a quarter of memory_max for
  * indexes.
  */
 #include <dirent.h>

@@ -27,7 +27,9 @@
 #include "base/memory.h"
 #include "net/net_internal.h"
 
-#define TURN_REPLY_BYTES     (1u << 20)
+#define TURN_REPLY_BYTES             (1u << 20)
+#define UNAUTHENTICATED_OUTPUT_BYTES (CHECK_OUTPUT_BYTES + 1024u) /* without a password nobody is owed more  \
+                                                                   */
 #define CHECK_OUTPUT_BYTES   16384u
 #define LOOK_AHEAD_BYTES_MAX 65536u
 #define RECEIVE_BYTES_MIN    4096u /* room for a receive into the query buffer */
@@ -371,6 +373,7 @@ void net__check_output_limit(struct client *client) {
     size_t bytes = net__output_bytes(client);
     if (net_stats.recent_max_output_buffer < bytes) net_stats.recent_max_output_buffer = bytes;
     int close_now = limit->hard_bytes != 0 && bytes >= limit->hard_bytes;
+    if (!(client->flags & CLIENT_AUTHENTICATED) && bytes > UNAUTHENTICATED_OUTPUT_BYTES) close_now = 1;
     if (limit->soft_bytes != 0 && bytes >= limit->soft_bytes) {
         int64_t now_ms = clock_cached_ms();
         if (connection->soft_since_ms == 0)

@@ -8,6 +8,7 @@
  */
 #include "pmem/pmem.h"
 
+#include <signal.h>
 #include <stdio.h>
 
 #include "base/assert.h"
@@ -207,11 +208,24 @@ static void *worker_main(void *ctx) {
     return NULL;
 }
 
+/* Signals are for the executor's thread: block all in threads made from now on but those of crashes. */
+static void signals_block(sigset_t *old_out) {
+    sigset_t all;
+    sigfillset(&all);
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+    for (unsigned i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
+        sigdelset(&all, crashes[i]);
+    pthread_sigmask(SIG_SETMASK, &all, old_out);
+}
+
 static int worker_start(struct tier_backend *backend) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES);
+    sigset_t signals;
+    signals_block(&signals);
     int error = pthread_create(&backend->worker, &attributes, worker_main, backend);
+    pthread_sigmask(SIG_SETMASK, &signals, NULL);
     pthread_attr_destroy(&attributes);
     if (error != 0) return FIRN_ESYSTEM;
     pthread_setname_np(backend->worker, "pmem");

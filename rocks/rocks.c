@@ -9,6 +9,7 @@
 #include "rocks/rocks.h"
 
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -110,6 +111,16 @@ static struct tier_backend *backend_create(const struct tier_backend_config *con
     return backend;
 }
 
+/* Signals are for the executor's thread: block all in threads made from now on but those of crashes. */
+static void signals_block(sigset_t *old_out) {
+    sigset_t all;
+    sigfillset(&all);
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+    for (unsigned i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
+        sigdelset(&all, crashes[i]);
+    pthread_sigmask(SIG_SETMASK, &all, old_out);
+}
+
 static int rocks_open(const struct tier_backend_config *config, struct tier_backend **backend_out,
                       char *message, size_t message_bytes) {
     *backend_out = NULL;
@@ -124,6 +135,8 @@ static int rocks_open(const struct tier_backend_config *config, struct tier_back
     if (chunk_bytes < ROCKS_CHUNK_BYTES_MIN) chunk_bytes = ROCKS_CHUNK_BYTES_MIN;
     if (chunk_bytes < config->bytes_max / 1024) chunk_bytes = config->bytes_max / 1024;
     if (chunk_bytes > ROCKS_CHUNK_BYTES_MAX) chunk_bytes = ROCKS_CHUNK_BYTES_MAX;
+    sigset_t signals;
+    signals_block(&signals); /* RocksDB's threads, too: it starts them from ours */
     int error = rocks__live_init(&backend->live, chunk_bytes);
     if (error != 0) snprintf(message, message_bytes, "NVMe tier: no memory for its map of live records");
     uint64_t memory = config->memory_max < MEMORY_MIN ? MEMORY_MIN : config->memory_max;
@@ -134,6 +147,7 @@ static int rocks_open(const struct tier_backend_config *config, struct tier_back
         snprintf(message, message_bytes,
                  "NVMe tier: no threads can be started, raise the limit of processes");
     }
+    pthread_sigmask(SIG_SETMASK, &signals, NULL);
     if (error != 0) {
         backend_free(backend);
         return error;

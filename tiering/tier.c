@@ -39,8 +39,9 @@
 #include "base/memory.h"
 #include "tiering/tier_internal.h"
 
-#define COMPLETIONS_AT_ONCE 256u
-#define MEMORY_DECAY_MS     300 /* short, as resident memory is what is promised */
+#define COMPLETIONS_AT_ONCE  256u
+#define COMPLETIONS_PER_TURN 1024u
+#define MEMORY_DECAY_MS      300 /* short, as resident memory is what is promised */
 
 struct tier_manager tier_manager;
 
@@ -211,6 +212,8 @@ static void completed(void **messages, size_t count) {
     }
 }
 
+/* At most COMPLETIONS_PER_TURN, so that a burst of them does not hold up commands; tier_turn asks for the
+ * rest. */
 static size_t take_completions(void) {
     void *messages[COMPLETIONS_AT_ONCE];
     size_t total = 0, count;
@@ -218,7 +221,8 @@ static size_t take_completions(void) {
         count = ring_pop(tier_manager.completions, messages, COMPLETIONS_AT_ONCE);
         completed(messages, count);
         total += count;
-    } while (count == COMPLETIONS_AT_ONCE);
+    } while (count == COMPLETIONS_AT_ONCE && total < COMPLETIONS_PER_TURN);
+    tier_manager.completions_left = count == COMPLETIONS_AT_ONCE;
     return total;
 }
 
@@ -294,7 +298,7 @@ int tier_turn(void) {
     tier_read_trim();
     tier_pressure_update();
     again |= tier_pressure_turn();
-    return again | tier_read_callbacks_pending();
+    return again | tier_read_callbacks_pending() | tier_manager.completions_left;
 }
 
 /* All data was dropped and its records were discarded one by one: let the backends forget their dead space at

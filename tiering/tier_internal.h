@@ -61,8 +61,9 @@ struct tier_manager {
     enum tier_stress stress;
     enum tier_full_policy full_policy;
     unsigned reads_in_flight, moves_in_flight;
-    uint64_t turn;    /* counts tier_turn */
-    int clear_wanted; /* all data was dropped: let backends start afresh once nothing is live */
+    uint64_t turn;        /* counts tier_turn */
+    int completions_left; /* tier_complete stopped before the ring was empty */
+    int clear_wanted;     /* all data was dropped: let backends start afresh once nothing is live */
 };
 extern struct tier_manager tier_manager;
 

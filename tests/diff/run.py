@@ -20,6 +20,7 @@ parser.add_argument("--seed", type=int, default=20261122)
 options = parser.parse_args()
 os.environ["FIRN_SERVER"] = os.path.abspath(options.server)
 import firn  # noqa: E402  (after the environment it reads)
+from string_stream import StringStream  # noqa: E402
 
 UNORDERED = {"KEYS", "HKEYS", "HVALS", "HGETALL"}
 
@@ -150,10 +151,10 @@ def run(client, command):
     return reply
 
 
-def compare(seed, stress):
+def compare(seed, stress, kind):
     oracle = firn.Server(binary=options.oracle, stress="off")
     server = firn.Server(stress=stress)
-    a, b, stream = oracle.client(), server.client(), Stream(seed)
+    a, b, stream = oracle.client(), server.client(), kind(seed)
     try:
         count = options.commands if stress == "off" else options.commands // 3
         for number in range(count):
@@ -161,7 +162,7 @@ def compare(seed, stress):
             expected, got = run(a, command), run(b, command)
             if expected != got:
                 shown = [part[:60] if isinstance(part, (str, bytes)) else part for part in command]
-                print(f"seed {seed}, {stress}, command {number}: {shown}\n    redis: {str(expected)[:300]}\n    firn:  {str(got)[:300]}")
+                print(f"{kind.__name__} seed {seed}, {stress}, command {number}: {shown}\n    redis: {str(expected)[:300]}\n    firn:  {str(got)[:300]}")
                 return False
         return True
     finally:
@@ -172,11 +173,13 @@ def compare(seed, stress):
 
 
 passed = failed = 0
-for mode, seeds in (("off", 3), ("pmem", 1), ("nvme", 1), ("random", 2)):
-    for seed in range(options.seed, options.seed + seeds):
-        if compare(seed, mode):
-            passed += 1
-        else:
-            failed += 1
+for kind, modes in ((Stream, (("off", 3), ("pmem", 1), ("nvme", 1), ("random", 2))),
+                    (StringStream, (("off", 1), ("pmem", 1), ("nvme", 1), ("random", 1)))):
+    for mode, seeds in modes:
+        for seed in range(options.seed, options.seed + seeds):
+            if compare(seed, mode, kind):
+                passed += 1
+            else:
+                failed += 1
 print(f"differential: {passed} passed, {failed} failed")
 sys.exit(bool(failed))

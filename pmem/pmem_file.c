@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libpmem2.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -20,7 +21,8 @@
 #include "base/fault_point.h"
 #include "pmem/pmem_internal.h"
 
-#define MAGIC "FirnPMEM"
+#define MAGIC          "FirnPMEM"
+#define NAME_IN_FOLDER "firn-pmem"
 
 struct medium_header {
     char magic[8];
@@ -155,9 +157,16 @@ static int medium_prepare(struct pmem_medium *medium, const char *path, uint64_t
     return error;
 }
 
-int pmem__medium_open(struct pmem_medium *medium, const char *path, uint64_t bytes, char *message,
+int pmem__medium_open(struct pmem_medium *medium, const char *where, uint64_t bytes, char *message,
                       size_t message_bytes) {
     struct stat before;
+    char path[PATH_MAX];
+    int folder = stat(where, &before) == 0 && S_ISDIR(before.st_mode);
+    int length = snprintf(path, sizeof path, "%s%s", where, folder ? "/" NAME_IN_FOLDER : "");
+    if (length >= (int)sizeof path) {
+        snprintf(message, message_bytes, "PMEM tier: its path is too long, use a shorter one");
+        return FIRN_EINVALID;
+    }
     int existed = stat(path, &before) == 0;
     memset(medium, 0, sizeof *medium);
     medium->file = open_file(path, message, message_bytes);

@@ -84,7 +84,7 @@ struct pmem_medium {
     void (*drain)(void);
 };
 
-/* As tier_backend_ops.open. */
+/* As tier_backend_ops.open; a folder stands for the file firn-pmem in it. */
 FIRN_MUST_USE int pmem__medium_open(struct pmem_medium *medium, const char *path, uint64_t bytes,
                                     char *message, size_t message_bytes);
 void pmem__medium_close(struct pmem_medium *medium);

@@ -61,7 +61,6 @@ static void test_open_refuses(void **state) {
     fclose(file);
     assert_string_equal(text, "precious");
     open_fails(in_folder("no/such/parent"), TIER_BYTES, FIRN_ESYSTEM, "parent");
-    open_fails(folder, TIER_BYTES, FIRN_EINVALID, "not a folder");
     open_fails("", TIER_BYTES, FIRN_EINVALID, "needs a file");
     open_fails(in_folder("tiny"), 1000, FIRN_EINVALID, "1 MB");
     open_fails("/dev/null", TIER_BYTES, FIRN_EIO, "mapped"); /* a device, but no DAX */
@@ -93,6 +92,10 @@ static void test_open_ours(void **state) {
         assert_int_equal(simple_get(&simple, 1000, 1, address), 0);
         simple_close(&simple);
     }
+    assert_int_equal(simple_open(&simple, &pmem_ops, folder, TIER_BYTES, 8u << 20),
+                     0); /* a file in the folder */
+    assert_int_equal(access(in_folder("firn-pmem"), F_OK), 0);
+    simple_close(&simple);
     simple_write_file(in_folder("empty"), "");
     assert_int_equal(simple_open(&simple, &pmem_ops, in_folder("empty"), TIER_BYTES, 8u << 20), 0);
     simple_close(&simple);

@@ -27,9 +27,10 @@
 #include "base/memory.h"
 #include "net/net_internal.h"
 
-#define TURN_REPLY_BYTES             (1u << 20)
-#define UNAUTHENTICATED_OUTPUT_BYTES (CHECK_OUTPUT_BYTES + 1024u) /* without a password nobody is owed more  \
-                                                                   */
+#define TURN_REPLY_BYTES (1u << 20)
+#define UNAUTHENTICATED_OUTPUT_BYTES                                                                         \
+    (CHECK_OUTPUT_BYTES + 1024u) /* without a password nobody is owed more                                   \
+                                  */
 #define CHECK_OUTPUT_BYTES   16384u
 #define LOOK_AHEAD_BYTES_MAX 65536u
 #define RECEIVE_BYTES_MIN    4096u /* room for a receive into the query buffer */

@@ -642,18 +642,20 @@ static void test_random(void **state) {
             for (int k = 1 + (int)random_below(12); k > 0; k--) {
                 switch (random_below(4)) {
                 case 0:
-                    sent += sprintf(wire + sent, "PING\r\n"), told += sprintf(answers[i] + told, "+PONG\r\n");
+                    sent += snprintf(wire + sent, sizeof wire - (size_t)sent, "PING\r\n"),
+                        told += snprintf(answers[i] + told, sizeof answers[i] - (size_t)told, "+PONG\r\n");
                     break;
                 case 1:
-                    sent += sprintf(wire + sent, "PARK 1\r\n"),
-                        told += sprintf(answers[i] + told, "+PARKED\r\n");
+                    sent += snprintf(wire + sent, sizeof wire - (size_t)sent, "PARK 1\r\n"),
+                        told += snprintf(answers[i] + told, sizeof answers[i] - (size_t)told, "+PARKED\r\n");
                     break;
                 default: {
                     int size = (int)random_below(150);
-                    sent += sprintf(wire + sent, "*2\r\n$4\r\nECHO\r\n$%d\r\n%0*d\r\n", size > 0 ? size : 1,
-                                    size, 7 * (size > 0));
-                    told += sprintf(answers[i] + told, "$%d\r\n%0*d\r\n", size > 0 ? size : 1, size,
-                                    7 * (size > 0));
+                    sent += snprintf(wire + sent, sizeof wire - (size_t)sent,
+                                     "*2\r\n$4\r\nECHO\r\n$%d\r\n%0*d\r\n", size > 0 ? size : 1, size,
+                                     7 * (size > 0));
+                    told += snprintf(answers[i] + told, sizeof answers[i] - (size_t)told, "$%d\r\n%0*d\r\n",
+                                     size > 0 ? size : 1, size, 7 * (size > 0));
                 }
                 }
             }

@@ -191,9 +191,9 @@ static void test_many_arguments(void **state) {
     struct request request;
     request_init(&request);
     static char wire[400000];
-    size_t size = (size_t)sprintf(wire, "*30000\r\n");
+    size_t size = (size_t)snprintf(wire, sizeof wire, "*30000\r\n");
     for (int i = 0; i < 30000; i++)
-        size += (size_t)sprintf(wire + size, "$1\r\n%d\r\n", i % 10);
+        size += (size_t)snprintf(wire + size, sizeof wire - size, "$1\r\n%d\r\n", i % 10);
     assert_int_equal(request_parse(&request, bytes_of(wire, size - 1), &trusted), 0);
     assert_int_equal(request_parse(&request, bytes_of(wire, size), &trusted), 1);
     assert_int_equal(request.argc, 30000);

@@ -15,6 +15,9 @@
 #define DISPATCH_FAULTS_MAX  64u /* runs of one command that end in a fault before it reads blocking */
 #define DISPATCH_STATE_MAGIC 0xd15bac4du
 
+_Static_assert(FAULT_TOUCH_MAX / FAULT_SET_MAX < DISPATCH_FAULTS_MAX,
+               "a large value can be brought in by faults");
+
 /* What a client waits for. The number is client->parked. */
 enum parked { PARKED_NOT, PARKED_PAGES, PARKED_MEMORY, PARKED_DELAY, PARKED_PAUSE, PARKED_WAIT };
 

@@ -12,6 +12,10 @@
 #define FAULT_SET_MAX                                                                                        \
     256u /* pages one run of a command can ask for; further ones are asked for by the next run */
 
+/* Pages a command may bring in, run after run, before it goes through them all; one that needs more (a whole
+ * huge value) reads blocking as it goes, so that not all of it has to be kept. */
+#define FAULT_TOUCH_MAX (32u * FAULT_SET_MAX)
+
 enum fault_mode {
     FAULT_ASYNC, /* record and unwind */
     FAULT_SYNC,  /* read now, blocking (after a command's first change, start-up, tests) */

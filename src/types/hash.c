@@ -484,9 +484,10 @@ int hash_touch_all(struct entry *entry) {
     page_directory_find(&object->directory, 0, &range);
     do {
         if (*range.ref != 0 && !page_is_ready(*range.ref)) missing++;
-    } while (missing <= FAULT_SET_MAX && page_directory_next(&object->directory, &range));
+    } while (missing <= FAULT_TOUCH_MAX && page_directory_next(&object->directory, &range));
     if (missing == 0) return 0;
-    if (missing > FAULT_SET_MAX) { /* more than can be kept for one command: page by page while walking */
+    if (missing >
+        FAULT_TOUCH_MAX) { /* more than should be kept for one command: page by page while walking */
         fault_must_finish();
         return 0;
     }
@@ -495,8 +496,8 @@ int hash_touch_all(struct entry *entry) {
     do {
         int error = touch_ref(*range.ref);
         if (error != 0 && (result == 0 || error != FIRN_EFAULT)) result = error;
-    } while (page_directory_next(&object->directory, &range));
-    return result;
+    } while (set->count < FAULT_SET_MAX && page_directory_next(&object->directory, &range));
+    return result; /* a full set: the run after this one asks for the rest */
 }
 
 int hash__each_page(struct entry *entry, int (*visit)(struct bytes payload, void *ctx), void *ctx) {

@@ -43,9 +43,9 @@ FIRN_MUST_USE int hash_get(struct entry *entry, struct bytes field, struct bytes
  * fields. */
 FIRN_MUST_USE int hash_touch(struct entry *entry, struct bytes field);
 /*
- * The same for all pages, asking for all missing ones at once. When more than FAULT_SET_MAX are missing the
- * current fault set is made synchronous (fault_must_finish) and 0 returned: the pages are then read one by
- * one while walking.
+ * The same for all pages, asking for as many missing ones at once as a fault set holds. When more than
+ * FAULT_TOUCH_MAX are missing the current fault set is made synchronous (fault_must_finish) and 0 returned:
+ * the pages are then read one by one while walking.
  */
 FIRN_MUST_USE int hash_touch_all(struct entry *entry);
 /* The earliest deadline of a field, -1 if none has one. Small cold hash: the page must have been touched

@@ -268,11 +268,12 @@ int string_touch(const struct entry *entry, uint64_t from, uint64_t to) {
     for (uint64_t place = first; place <= last && place < sequence->count; place++)
         missing += sequence->pages[place] != 0 && !page_is_ready(sequence->pages[place]);
     if (missing == 0) return 0;
-    if (missing > FAULT_SET_MAX) {
+    if (missing > FAULT_TOUCH_MAX) {
         fault_must_finish();
         return 0;
     }
-    for (uint64_t place = first; place <= last && place < sequence->count; place++) {
+    for (uint64_t place = first; place <= last && place < sequence->count && set->count < FAULT_SET_MAX;
+         place++) {
         if (sequence->pages[place] == 0 || page_is_ready(sequence->pages[place])) continue;
         int error = page_peek(sequence->pages[place], &payload, NULL);
         if (error != 0 && error != FIRN_EFAULT) return error;

@@ -62,7 +62,7 @@ FIRN_MUST_USE int string_part(const struct entry *entry, uint64_t offset, char d
                               struct bytes *part_out);
 /*
  * Make sure [from, to) can be read: 0, or FIRN_EFAULT with all missing pages recorded. More than
- * FAULT_SET_MAX of them are read one by one later instead (fault_must_finish).
+ * FAULT_TOUCH_MAX of them are read one by one later instead (fault_must_finish).
  */
 FIRN_MUST_USE int string_touch(const struct entry *entry, uint64_t from, uint64_t to);
 /*

@@ -21,13 +21,14 @@
 #include "base/memory.h"
 #include "tiering/tier_internal.h"
 
-#define VICTIMS_AT_ONCE  TIER_BATCH_OPERATIONS_MAX
-#define POOL_MOVES_MAX   512u
-#define POOL_BYTES_MAX   (2u << 20) /* of buffers in the pool, less for a small memory limit */
-#define POOL_BUFFER_MAX  8192u      /* a bigger buffer is freed with its move */
-#define CLOCK_EVERY      16u        /* victims between looks at the clock */
-#define FULL_LOG_US      60000000   /* how often the log mentions a full tier */
-#define EVICT_ROUNDS_MAX 16u
+#define VICTIMS_AT_ONCE TIER_BATCH_OPERATIONS_MAX
+#define POOL_MOVES_MAX  512u
+#define POOL_BYTES_MAX  (2u << 20) /* of buffers in the pool, less for a small memory limit */
+#define POOL_BUFFER_MAX 8192u      /* a bigger buffer is freed with its move */
+#define CLOCK_EVERY     16u        /* victims between looks at the clock */
+#define FULL_LOG_US     60000000   /* how often the log mentions a full tier */
+#define EVICT_KEYS_MAX  256u       /* at once */
+#define EVICT_BYTES     (256u << 10)
 
 struct tier_move {
     struct tier_operation operation;
@@ -416,14 +417,30 @@ void tier_forget_db(uint32_t db) {
 
 /* --- rounds of demotion --- */
 
-/* The lowest tier is full and the policy lets the coldest go: make room for about ${bytes}. */
-static int evict_for(uint64_t bytes) {
+/* The lowest tier is full: may the coldest go for ${from}'s sake? When it is not its size but the device that
+ * is full, evicting shows only after a while: then a little at a time. */
+static int may_evict(enum page_tag from) {
+    static int64_t after_us;
+    const struct tier_device *lowest = tier_lowest();
+    if (from != PAGE_TAG_DRAM || tier_manager.full_policy != TIER_FULL_EVICT || lowest->full_since_us == 0)
+        return 0;
+    if (lowest->failing_since_us == 0) return 1;
+    int64_t now = clock_monotonic_us();
+    if (now < after_us) return 0;
+    after_us = now + TIER_BACKOFF_US_MAX;
+    return 1;
+}
+
+/* Let the coldest of the lowest tier go, about ${bytes} of them. Victims asked for before mean nothing
+ * afterwards. */
+static int evict_for(uint64_t bytes, int64_t deadline_us) {
     struct tier_device *lowest = tier_lowest();
     uint64_t freed = 0;
-    for (unsigned i = 0; i < EVICT_ROUNDS_MAX && freed < bytes; i++) {
+    for (unsigned i = 0; i < EVICT_KEYS_MAX && freed < bytes; i++) {
         uint64_t more = tier_manager.hooks.evict((int)lowest->tag);
         if (more == 0) break;
         freed += more;
+        if (i % CLOCK_EVERY == CLOCK_EVERY - 1 && clock_monotonic_us() >= deadline_us) break;
     }
     if (freed > 0) lowest->full_until_us = 0;
     return freed > 0;
@@ -446,12 +463,6 @@ static int place(const struct tier_victim *victim, enum page_tag from, uint64_t 
         error = tier_write_move(victim, to, NULL);
         if (error != FIRN_ENOSPACE) return error;
     }
-    if (tier_manager.full_policy == TIER_FULL_EVICT && from == PAGE_TAG_DRAM &&
-        tier_lowest()->full_since_us != 0) {
-        /* Evicting may free this victim's owner: the round ends here and asks for victims anew. */
-        evict_for(bytes * 2 + TIER_BATCH_OPERATIONS_MAX * 64);
-        return FIRN_EAGAIN;
-    }
     return error;
 }
 
@@ -472,27 +483,32 @@ int tier_write_is_repeated(const struct tier_victim *victims, unsigned index) {
     return 0;
 }
 
-uint64_t tier_write_demote(enum page_tag from, uint64_t bytes, int64_t deadline_us) {
+/* Move one batch of victims; *moved_inout counts their bytes. 0: go on with another one, else why not:
+ * FIRN_ENOTFOUND no victims, FIRN_EAGAIN enough for now, FIRN_ENOSPACE no tier takes more. */
+static int demote_batch(enum page_tag from, uint64_t bytes, int64_t deadline_us, uint64_t *moved_inout) {
     struct tier_victim victims[VICTIMS_AT_ONCE];
+    unsigned count = tier_manager.hooks.victims((int)from, victims, VICTIMS_AT_ONCE);
+    FIRN_ASSERT(count <= VICTIMS_AT_ONCE);
+    uint64_t before = *moved_inout;
+    for (unsigned i = 0; i < count; i++) {
+        if (*moved_inout >= bytes || !tier_write_has_room()) return FIRN_EAGAIN;
+        if (tier_write_is_repeated(victims, i)) continue;
+        uint64_t size = victim_bytes(&victims[i]);
+        int error = can_move(&victims[i], from) ? place(&victims[i], from, size) : FIRN_ENOSPACE;
+        if (error == 0) *moved_inout += size + sizeof(struct page);
+        if (error == FIRN_ENOSPACE || error == FIRN_EAGAIN || error == FIRN_ENOMEM) return error;
+        if (i % CLOCK_EVERY == CLOCK_EVERY - 1 && clock_monotonic_us() >= deadline_us) return FIRN_EAGAIN;
+    }
+    return *moved_inout > before ? 0 : FIRN_ENOTFOUND;
+}
+
+uint64_t tier_write_demote(enum page_tag from, uint64_t bytes, int64_t deadline_us) {
     uint64_t moved = 0;
-    int go_on = 1;
-    while (go_on && moved < bytes && tier_write_has_room()) {
-        unsigned count = tier_manager.hooks.victims((int)from, victims, VICTIMS_AT_ONCE);
-        FIRN_ASSERT(count <= VICTIMS_AT_ONCE);
-        if (count == 0) break;
-        uint64_t before = moved;
-        for (unsigned i = 0; i < count && go_on && moved < bytes && tier_write_has_room(); i++) {
-            if (tier_write_is_repeated(victims, i)) continue;
-            uint64_t size = victim_bytes(&victims[i]);
-            int error = can_move(&victims[i], from) ? place(&victims[i], from, size) : FIRN_ENOSPACE;
-            if (error == 0)
-                moved += size + sizeof(struct page);
-            else if (error != FIRN_EBUSY && error != FIRN_ETOOBIG && error != FIRN_ECORRUPT &&
-                     error != FIRN_EIO)
-                go_on = 0;
-            if (i % CLOCK_EVERY == CLOCK_EVERY - 1 && clock_monotonic_us() >= deadline_us) go_on = 0;
-        }
-        if (moved == before || clock_monotonic_us() >= deadline_us) break;
+    int stop = 0;
+    while (!stop && moved < bytes && tier_write_has_room()) {
+        stop = demote_batch(from, bytes, deadline_us, &moved);
+        if (stop == FIRN_ENOSPACE && may_evict(from)) stop = !evict_for(EVICT_BYTES, deadline_us);
+        if (clock_monotonic_us() >= deadline_us) stop = FIRN_EAGAIN;
     }
     tier_write_flush();
     return moved;

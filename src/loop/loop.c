@@ -15,7 +15,8 @@
  * number of sockets both bound the delay to what pays.
  *
  * I1 A socket with data it was not asked for (paused) has readable set, and is queued again when receiving
- * starts. I2 A closing socket gets no callback but closed(), and is freed when the backend has let go of it.
+ *    starts.
+ * I2 A closing socket gets no callback but closed(), and is freed when the backend has let go of it.
  */
 #include "loop/loop.h"
 

@@ -6,9 +6,10 @@
  * may be called from others.
  *
  * L1 Every send that did not finish at once gets exactly one callback, also when the socket is closed
- * (-ECANCELED). L2 Callbacks run only from loop_run, never from inside another loop_ call. L3 Buffers lent to
- * loop_send stay untouched by the caller until it has finished. L4 The thread that calls loop_create is the
- * one that calls everything else; create after fork.
+ *    (-ECANCELED).
+ * L2 Callbacks run only from loop_run, never from inside another loop_ call.
+ * L3 Buffers lent to loop_send stay untouched by the caller until it has finished.
+ * L4 The thread that calls loop_create is the one that calls everything else; create after fork.
  */
 #ifndef FIRN_LOOP_LOOP_H
 #define FIRN_LOOP_LOOP_H

@@ -3,9 +3,8 @@
  * A connected client: socket, query buffer, parser, reply, and the state commands need (selected database,
  * name, flags). Executor only.
  *
- * C1 Commands of one client run in order; while client->parked is set none runs and nothing more is read once
- * the query buffer limit is near. C2 A client is freed only outside of command execution (client_close_later
- * marks it).
+ * C1 Commands of one client run in order; while one is parked none runs and nothing more is read.
+ * C2 A client is freed only outside of command execution (client_close_later marks it).
  */
 #ifndef FIRN_NET_CLIENT_H
 #define FIRN_NET_CLIENT_H

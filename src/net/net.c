@@ -5,8 +5,9 @@
  *
  * N1 A connection is in each queue at most once, and in none when its client is freed.
  * N2 Clients are freed only in net_turn (and net_stop), never while a command runs; the connection lives on
- * until the loop has let go of the socket. N3 net__state.memory is the sum of counted_bytes over all
- * connections.
+ *    until the loop has let go of the socket.
+ * N3 net__state.memory is the sum of counted_bytes over all connections; both are kept only while there is a
+ *    maxmemory_clients.
  */
 #include "net/net.h"
 
@@ -127,18 +128,33 @@ static void close_connection(struct client_connection *connection) {
 
 /* --- memory of clients --- */
 
-/* Cheap: called after every read and write. */
+/* Called after every read and write; free of charge while there is no limit. */
 void net__account(struct client_connection *connection) {
-    const struct client *client = connection->client;
-    size_t bytes = sizeof *client + sizeof *connection + connection->query_capacity +
-                   connection->sending_bytes + client->reply.bytes;
-    if (client->reply.head) bytes += client->reply.head->capacity;
-    net__state.memory += bytes - connection->counted_bytes;
-    connection->counted_bytes = bytes;
+    struct client_memory memory;
+    if (net_config.maxmemory_clients == 0) return;
+    client_memory(connection->client, &memory);
+    net__state.memory += memory.total - connection->counted_bytes;
+    connection->counted_bytes = memory.total;
 }
 
 size_t net_clients_memory(void) {
-    return net__state.memory;
+    struct client_memory memory;
+    size_t sum = 0;
+    for (const struct client *client = net__state.first; client; client = client->next) {
+        client_memory(client, &memory);
+        sum += memory.total;
+    }
+    return sum;
+}
+
+/* The limit was just set or lifted. */
+static void start_accounting(void) {
+    net__state.accounting = net_config.maxmemory_clients > 0;
+    net__state.memory = 0;
+    for (struct client *client = net__state.first; client; client = client->next) {
+        client->connection->counted_bytes = 0;
+        net__account(client->connection);
+    }
 }
 
 /* Over maxmemory_clients: close the largest until under. */
@@ -165,8 +181,12 @@ static void evict_clients(void) {
 int net_turn(void) {
     int more = run_queue(NET_QUEUE_READY, net__continue);
     more |= run_queue(NET_QUEUE_WRITE, net__send);
-    if (net_config.maxmemory_clients > 0 && net__state.memory > net_config.maxmemory_clients) evict_clients();
     if (net__state.queues[NET_QUEUE_CLOSE].first) run_queue(NET_QUEUE_CLOSE, close_connection);
+    if (net__state.accounting != (net_config.maxmemory_clients > 0)) start_accounting();
+    if (net__state.accounting && net__state.memory > net_config.maxmemory_clients) {
+        evict_clients();
+        run_queue(NET_QUEUE_CLOSE, close_connection);
+    }
     /* Somebody waits for another thread: its answer must not wait for other clients. */
     loop_set_coalescing(net__state.loop, net_stats.parked == 0);
     return more;

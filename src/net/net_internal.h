@@ -63,8 +63,8 @@ struct net_state {
     size_t count;
     uint64_t next_id;
     struct client *cron_next;
-    size_t memory; /* of all clients */
-    int stopping;
+    int accounting; /* maxmemory_clients is set */
+    size_t memory;  /* of all clients, while accounting */
 };
 extern struct net_state net__state;
 

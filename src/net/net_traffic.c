@@ -16,7 +16,8 @@
  * it was written and the chunk used again.
  *
  * T1 waiting: client->request holds the parked command, argv lies in query (or the request's inline copy),
- * receiving is paused. T2 sending_parts > 0: the first sending_parts chunks of sending belong to the loop.
+ *    receiving is paused.
+ * T2 sending_parts > 0: the first sending_parts chunks of sending belong to the loop.
  */
 #include <errno.h>
 #include <stdio.h>

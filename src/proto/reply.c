@@ -3,7 +3,7 @@
  * RESP2/RESP3 encoding into a chain of chunks (reply.h has the contracts).
  *
  * The first chunk of an empty reply is small (most replies are a few bytes and 50 or 10 000 clients have one
- * each); the following ones are REPLY_CHUNK_BYTES, or as large as the value that is being written, up to
+ * each); the following ones have 16 KiB and more, or as large as the value that is being written, up to
  * CHUNK_BYTES_MAX (so that the memory of a huge reply goes back while it is sent). Numbers are written by
  * hand, two digits at a time.
  *

@@ -231,6 +231,7 @@ static inline int header_line(const uint8_t *at, const uint8_t *end, int64_t *va
     if (!line_end) return (size_t)(end - at) > INLINE_BYTES_MAX ? FIRN_ETOOBIG : 0;
     if (line_end + 2 > end) return 0;
     *next_out = line_end + 2;
+    if (line_end == at) return FIRN_EINVALID; /* an empty line, without a kind */
     return strict_integer(at + 1, (size_t)(line_end - at - 1), value_out) ? 1 : FIRN_EINVALID;
 }
 

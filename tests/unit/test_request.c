@@ -58,6 +58,7 @@ static const struct one_case cases[] = {
     {"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$2000000000\r\n", 0, FIRN_EPROTOCOL, "invalid bulk length", 0},
     {"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$-10\r\n", 0, FIRN_EPROTOCOL, "invalid bulk length", 0},
     {"*3\r\n$3\r\nSET\r\n$1\r\nx\r\n$blabla\r\n", 0, FIRN_EPROTOCOL, "invalid bulk length", 0},
+    {"*1\r\n\rx$4\r\nPING\r\n", 0, FIRN_EPROTOCOL, "expected '$', got '\r'", 0},
     {"*1\r\n$16385\r\n", 0, FIRN_EPROTOCOL, "unauthenticated bulk length", 1},
     {"PING\r\n", 0, 1, "PING", 0},
     {"PING\n", 0, 1, "PING", 0},

@@ -8,11 +8,21 @@ The tree (from scripts/redis_source.sh) is only read: each file runs in a scratc
 of its own, so that one bad file costs only itself. Without file names those of files.txt run. Cases in not_passing.txt are not run; every other
 case must pass. Prints one line a file and at the end "N passed, N failed"; exit status 1 if any failed.
 """
-import argparse, concurrent.futures, os, re, shutil, signal, subprocess, sys, tempfile, threading
+import argparse
+import concurrent.futures
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 PORTS_PER_FILE = 60
-FILE_SECONDS_MAX = 900
+FILE_SECONDS_MAX = 300
 
 
 def read_lines(name):
@@ -89,11 +99,12 @@ def main():
     parser.add_argument("--server", required=True)
     parser.add_argument("--stress", default="off", choices=("off", "pmem", "nvme", "random"))
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--port", type=int, default=18000)
+    parser.add_argument("--port", type=int, default=0, help="first port; 0: somewhere at random, so that two runs can go on beside each other")
     parser.add_argument("--keep", help="folder for the raw output of each file")
     parser.add_argument("--all-cases", action="store_true", help="also run the cases of not_passing.txt")
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
+    options.port = options.port or 11000 + random.randrange(130) * PORTS_PER_FILE
     files = options.files or read_lines("files.txt")
     waiting = {} if options.all_cases else waiting_cases("not_passing.txt", options.stress)
     total_passed = total_failed = 0

@@ -43,6 +43,9 @@ struct tier_victim {
     uint64_t clean_ref;        /* nonzero: this lower copy is valid; flip without writing */
     uint32_t db;               /* for the keyspace */
     uint32_t rank;             /* the keyspace's own: smaller is colder */
+    /* What NVMe records of a whole value carry behind the payload, so that the owner's entry need not stay in
+     * DRAM: two parts, borrowed for the call; both empty: nothing. */
+    struct bytes name_head, name_tail;
 };
 
 /* What the manager needs of the keyspace (upward calls; registered by src/server's wiring). */
@@ -64,6 +67,10 @@ struct tier_keyspace_hooks {
     /* Move what is in DRAM together, so that the allocator can give memory back; about ${budget_us}. Between
      * commands. May be NULL. */
     void (*compact)(int64_t budget_us);
+    /* Free about ${bytes} of DRAM that keys of values on NVMe take, the least recently used first; ${all}:
+     * every one that can go, however recent, and how ever few they are. Bounded work a call. Returns bytes
+     * freed. May be NULL. */
+    uint64_t (*shrink)(uint64_t bytes, int all);
     /* Keys and pages per tier for the statistics, by page_tag (DRAM, PMEM, NVME). Cheap. */
     void (*census)(uint64_t keys_out[4], uint64_t pages_out[4]);
 };
@@ -116,6 +123,9 @@ void tier_read_done(struct tier_read *read);
 /* Start reading ${ref} without anybody waiting (prefetch for pipelines). No-op when resident, in flight or
  * too many. */
 void tier_prefetch(uint64_t ref);
+/* The name behind the payload of ${ref} (PAGE_REF_NAMED), which page_peek has just returned 0 for: valid as
+ * long as that payload. */
+struct bytes tier_read_name(uint64_t ref);
 
 /* --- writers --- */
 enum tier_zone { TIER_ZONE_FREE, TIER_ZONE_BACKGROUND, TIER_ZONE_DELAY, TIER_ZONE_LIMIT };

@@ -79,5 +79,8 @@ void tier_stress_now(void) {
         stress_round(PAGE_TAG_PMEM);
     }
     wait_for_moves(0);
+    /* Keys sink too, half of the rounds of the random mode. */
+    if (tier_manager.hooks.shrink != NULL && (all || random_below(2) == 0))
+        tier_manager.hooks.shrink(UINT64_MAX, 1);
     tier_pressure_update();
 }

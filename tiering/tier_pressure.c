@@ -224,6 +224,11 @@ static uint64_t excess(void) {
     return pressure.memory_max > 0 && stays > pressure.target ? stays - pressure.target : 0;
 }
 
+/* Keys of values on NVMe give up DRAM. */
+static uint64_t shrink(uint64_t bytes, int all) {
+    return tier_manager.hooks.shrink != NULL ? tier_manager.hooks.shrink(bytes, all) : 0;
+}
+
 static int demote_dram(int64_t now) {
     uint64_t bytes = excess();
     if (bytes == 0) {
@@ -233,14 +238,17 @@ static int demote_dram(int64_t now) {
     if (now < pressure.starved_until_us)
         return pressure.zone >= TIER_ZONE_DELAY && pressure.starving_since_us != 0 &&
                now - pressure.starving_since_us < STARVED_REFUSE_US;
-    uint64_t moved = tier_write_demote(PAGE_TAG_DRAM, bytes, now + turn_us());
-    if (moved == 0 && tier_manager.moves_in_flight == 0) {
+    uint64_t shrunk = shrink(bytes, 0);
+    if (shrunk >= bytes) return 1;
+    uint64_t moved = tier_write_demote(PAGE_TAG_DRAM, bytes - shrunk, now + turn_us());
+    if (moved == 0 && shrunk == 0) shrunk = shrink(bytes, 1);
+    if (moved == 0 && shrunk == 0 && tier_manager.moves_in_flight == 0) {
         pressure.starved_until_us = now + STARVED_PAUSE_US;
         if (pressure.starving_since_us == 0) pressure.starving_since_us = now;
         return pressure.zone >= TIER_ZONE_DELAY && now - pressure.starving_since_us < STARVED_REFUSE_US;
     }
-    if (moved > 0) pressure.starving_since_us = 0;
-    return moved > 0 && tier_write_has_room();
+    if (moved + shrunk > 0) pressure.starving_since_us = 0;
+    return shrunk > 0 || (moved > 0 && tier_write_has_room());
 }
 
 static int demote_pmem(int64_t now) {

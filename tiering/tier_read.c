@@ -40,10 +40,11 @@ struct tier_buffered {
     int status;
     enum tier_residency state;
     uint32_t pins;
-    uint32_t seen; /* reads before the latest one, within the window */
-    uint64_t turn; /* of the latest read: further looks in the same turn are the same read */
-    uint8_t dead;  /* the record was discarded */
-    uint8_t spent; /* promoted: the owner has it, first to be trimmed */
+    uint32_t seen;       /* reads before the latest one, within the window */
+    uint64_t turn;       /* of the latest read: further looks in the same turn are the same read */
+    uint32_t name_bytes; /* of the name behind the payload in page */
+    uint8_t dead;        /* the record was discarded */
+    uint8_t spent;       /* promoted: the owner has it, first to be trimmed */
     struct tier_waiter *waiters;
     struct tier_buffered *previous, *next; /* queue, or remainder */
 };
@@ -151,6 +152,21 @@ static struct tier_buffered *entry_create(uint64_t ref) {
     entry->state = TIER_LOWER;
     tier_map_insert(&buffer.entries, ref, &entry->node);
     return entry;
+}
+
+/*
+ * A named record is payload, name, length of the name (4 bytes): cut the page down to the payload.
+ * FIRN_ECORRUPT if that does not fit.
+ */
+static int split_name(uint64_t ref, struct page *page, uint32_t *name_bytes_out) {
+    *name_bytes_out = 0;
+    if (!(ref & PAGE_REF_NAMED)) return 0;
+    if (page->bytes < sizeof(uint32_t)) return FIRN_ECORRUPT;
+    uint32_t left = page->bytes - (uint32_t)sizeof(uint32_t), name = bytes_load32(page->data + left);
+    if (name > left) return FIRN_ECORRUPT;
+    page->bytes = left - name;
+    *name_bytes_out = name;
+    return 0;
 }
 
 static void entry_set_page(struct tier_buffered *entry, struct page *page) {
@@ -377,8 +393,15 @@ void tier_read_completed(struct tier_operation *operation) {
     count_read(&tier_manager.nvme, entry->node.key, operation->status, operation->page,
                operation->completed_us - operation->submitted_us);
     if (entry->page == NULL) {
+        int status = operation->status;
+        if (status == 0) status = split_name(entry->node.key, operation->page, &entry->name_bytes);
+        if (status != 0 && operation->page != NULL) {
+            page_free_unshared(operation->page);
+            operation->page = NULL;
+            tier_device_read_failed(&tier_manager.nvme, entry->node.key, status);
+        }
         entry_set_page(entry, operation->page);
-        entry_arrived(entry, operation->status);
+        entry_arrived(entry, status);
         return;
     }
     if (operation->page != NULL) page_free_unshared(operation->page); /* a blocking read was faster */
@@ -416,6 +439,12 @@ int tier_read_buffered(uint64_t ref, struct bytes *payload_out, unsigned *seen_o
     return 0;
 }
 
+struct bytes tier_read_name(uint64_t ref) {
+    const struct tier_buffered *entry = entry_find(ref);
+    FIRN_ASSERT(entry != NULL && entry->page != NULL);
+    return bytes_of(entry->page->data + entry->page->bytes, entry->name_bytes);
+}
+
 int tier_read_map(uint64_t ref, struct bytes *payload_out, unsigned *seen_out) {
     struct tier_device *pmem = &tier_manager.pmem;
     FIRN_ASSERT(pmem->backend != NULL);
@@ -450,15 +479,24 @@ int tier_read_sync(uint64_t ref, struct bytes *payload_out) {
     buffer.sync_reads++;
     count_read(nvme, ref, error, page, clock_monotonic_us() - began);
     if (error != 0) return error;
+    uint32_t name_bytes;
+    error = split_name(ref, page, &name_bytes);
+    if (error != 0) {
+        tier_device_read_failed(nvme, ref, error);
+        page_free_unshared(page);
+        return error;
+    }
     struct tier_buffered *entry = entry_find(ref);
     if (entry == NULL) {
         entry = entry_create(ref);
         entry_set_page(entry, page);
+        entry->name_bytes = name_bytes;
         entry->seen = tier_ghost_touch(ref);
         entry->turn = tier_manager.turn;
         entry_arrived(entry, 0);
     } else {
         entry_set_page(entry, page); /* if a GET is in flight, its page will be dropped */
+        entry->name_bytes = name_bytes;
         if (entry->state == TIER_LOWER) {
             entry_unqueue(entry);
             entry_arrived(entry, 0);

@@ -36,7 +36,7 @@ struct tier_move {
     struct tier_device *to;
     enum tier_residency state;
     struct tier_map_node by_owner, by_source;
-    uint8_t has_owner, has_source, is_void;
+    uint8_t has_owner, has_source, is_void, is_named;
     struct page *page; /* held while in flight, or NULL */
     uint8_t *buffer;   /* copied payload */
     size_t capacity;
@@ -91,17 +91,25 @@ static void move_destroy(struct tier_move *move) {
     writes.pool = move;
 }
 
-/* Copy ${payload} into the move's buffer. */
-static int move_copy(struct tier_move *move, struct bytes payload) {
-    if (move->capacity < payload.size) {
-        size_t capacity = memory_good_size(payload.size);
+/* Copy ${payload}, and behind it the victim's name if the record is to be named, into the move's buffer. */
+static int move_copy(struct tier_move *move, struct bytes payload, const struct tier_victim *victim) {
+    uint32_t name_bytes = (uint32_t)(victim->name_head.size + victim->name_tail.size);
+    size_t bytes = payload.size + (move->is_named ? name_bytes + sizeof name_bytes : 0);
+    if (move->capacity < bytes) {
+        size_t capacity = memory_good_size(bytes);
         uint8_t *bigger = memory_try_alloc(capacity);
         if (bigger == NULL) return FIRN_ENOMEM;
         memory_free(move->buffer);
         move->buffer = bigger;
         move->capacity = capacity;
     }
-    memcpy(move->buffer, payload.data, payload.size);
+    uint8_t *to = move->buffer;
+    memcpy(to, payload.data, payload.size);
+    if (!move->is_named) return 0;
+    to += payload.size;
+    memcpy(to, victim->name_head.data, victim->name_head.size);
+    memcpy(to + victim->name_head.size, victim->name_tail.data, victim->name_tail.size);
+    bytes_store32(to + name_bytes, name_bytes);
     return 0;
 }
 
@@ -270,17 +278,23 @@ static int write_victim(const struct tier_victim *victim, struct tier_device *to
     int error = victim_payload(victim, &payload);
     if (error != 0) return error;
     uint64_t address;
-    error = reserve(to, (uint32_t)payload.size, &address);
+    int is_named = to->tag == PAGE_TAG_NVME && victim->name_head.size > 0;
+    uint32_t bytes = (uint32_t)payload.size;
+    if (is_named) bytes += (uint32_t)(victim->name_head.size + victim->name_tail.size + sizeof(uint32_t));
+    error = reserve(to, bytes, &address);
     if (error != 0) return error;
     struct tier_move *move = move_create();
+    move->is_named = (uint8_t)is_named;
     int from_page = victim->ref != 0 && page_ref_tag(victim->ref) == PAGE_TAG_DRAM;
-    if (!from_page && move_copy(move, payload) != 0) {
+    int copied = !from_page || is_named;
+    if (copied && move_copy(move, payload, victim) != 0) {
         to->ops->discard(to->backend, address);
         move_destroy(move);
         return FIRN_ENOMEM;
     }
     move->victim = *victim;
-    move->victim.inline_value = bytes_of(NULL, 0); /* borrowed for this call only */
+    move->victim.inline_value = bytes_of(NULL, 0); /* borrowed for this call only, as the name is */
+    move->victim.name_head = move->victim.name_tail = bytes_of(NULL, 0);
     move->to = to;
     move->state = page_ref_tag(victim->ref) == PAGE_TAG_PMEM ? TIER_LOWER : TIER_RESIDENT;
     move->page = victim->ref != 0 ? begin(victim) : (tier_manager.hooks.begin(victim), NULL);
@@ -289,8 +303,8 @@ static int write_victim(const struct tier_victim *victim, struct tier_device *to
     if (result != NULL) *result = TIER_WRITE_PENDING;
     move->operation = (struct tier_operation){.kind = TIER_PUT,
                                               .address = address,
-                                              .data = from_page ? payload.data : move->buffer,
-                                              .bytes = (uint32_t)payload.size,
+                                              .data = copied ? move->buffer : payload.data,
+                                              .bytes = bytes,
                                               .ctx = move};
     tier_transition(&move->state, TIER_MOVING);
     link_move(move);
@@ -361,6 +375,7 @@ void tier_write_flush(void) {
 static int install(struct tier_move *move) {
     struct tier_device *to = move->to;
     uint64_t ref = page_ref_lower(to->tag, move->operation.address);
+    if (move->is_named) ref |= PAGE_REF_NAMED;
     to->counters.writes++;
     to->counters.write_bytes += move->operation.bytes;
     if (!move->is_void && tier_manager.hooks.finish(&move->victim, ref)) {

@@ -116,6 +116,7 @@ int call_help(struct call *call, const char *const *lines) {
 
 void call_changed(struct call *call, struct bytes key) {
     call->changes++;
+    fault_must_finish(); /* the command cannot be run again: what it still needs is read at once */
     db_changed(call->db, key);
 }
 

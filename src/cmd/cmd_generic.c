@@ -255,7 +255,7 @@ int cmd_keys(struct call *call) {
         .now_ms = clock_cached_ms(),
     };
     struct reply_later later = reply_later_open(call->reply, '*');
-    (void)db_each(call->db, keys_visit, &walk);
+    int error = db_each(call->db, keys_visit, &walk);
     reply_later_close(call->reply, later, walk.count);
-    return 0;
+    return error;
 }

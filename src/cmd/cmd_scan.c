@@ -86,7 +86,11 @@ int cmd_scan(struct call *call) {
     uint64_t cursor;
     CALL_TRY(parse_cursor(call, call->argv[1], &cursor));
     CALL_TRY(parse_options(call, &scan));
-    cursor = db_scan(call->db, cursor, scan.count, scan_visit, &scan);
+    int error = db_scan(call->db, cursor, scan.count, scan_visit, &scan, &cursor);
+    if (error != 0) {
+        memory_free(scan.entries);
+        return error;
+    }
     char text[NUMBER_INT_TEXT_MAX];
     reply_array(call->reply, 2);
     reply_bulk(call->reply, bytes_of(text, number_format_uint(cursor, text)));
@@ -95,7 +99,6 @@ int cmd_scan(struct call *call) {
         reply_bulk(call->reply, entry_key(scan.entries[i]));
     /* What is due is deleted as by any other access. The lookup frees the key it is given last, after its
      * events. */
-    int error = 0;
     for (size_t i = 0; i < scan.expired_count && error == 0; i++) {
         struct entry *gone;
         error = db_find(call->db, entry_key(scan.entries[i]), LOOKUP_WRITE | LOOKUP_NO_TOUCH, &gone);

@@ -77,13 +77,23 @@ static void reply_pair(struct call *call, const char *name, uint64_t value) {
 int cmd_tier_where(struct call *call) {
     struct entry *entry;
     struct places places;
+    if (db_is_sunk(call->db, call->argv[2])) { /* asking where it is must not bring it up */
+        reply_map(call->reply, 2);
+        reply_bulk_text(call->reply, "tier");
+        reply_bulk_text(call->reply, "nvme");
+        reply_bulk_text(call->reply, "key");
+        reply_bulk_text(call->reply, "nvme");
+        return 0;
+    }
     CALL_TRY(find_key(call, &entry));
     if (entry == NULL) return 0;
     count_pages(entry, db_index(call->db), &places);
     const struct type_ops *ops = type_ops(entry_type(entry));
-    reply_map(call->reply, 11);
+    reply_map(call->reply, 12);
     reply_bulk_text(call->reply, "tier");
     reply_bulk_text(call->reply, place_name(&places));
+    reply_bulk_text(call->reply, "key");
+    reply_bulk_text(call->reply, "dram");
     reply_bulk_text(call->reply, "type");
     reply_bulk_text(call->reply, type_name(entry_type(entry)));
     reply_bulk_text(call->reply, "encoding");

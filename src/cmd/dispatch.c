@@ -33,9 +33,10 @@
 #include "page/page.h"
 #include "tiering/tier.h"
 
-#define ARGUMENTS_SHOWN_BYTES  128u /* of an unknown command, in its error */
-#define LOOK_AHEAD_KEYS_MAX    16u  /* keys of one pipelined command that are prefetched */
-#define SLOW_US                1000 /* a command this long makes the cached time stale */
+#define ARGUMENTS_SHOWN_BYTES  128u          /* of an unknown command, in its error */
+#define SUNK_KEYS_MAX          FAULT_SET_MAX /* keys of one command that are asked for together */
+#define LOOK_AHEAD_KEYS_MAX    16u           /* keys of one pipelined command that are prefetched */
+#define SLOW_US                1000          /* a command this long makes the cached time stale */
 #define ATTACK_LOG_INTERVAL_US 60000000
 
 struct dispatch_config dispatch_config = {
@@ -272,6 +273,23 @@ static int park_unfinished(struct client *client, const struct command *command,
     return faults.count == 0 ? 0 : dispatch__park_pages(state, &faults);
 }
 
+/*
+ * Keys off DRAM: a command of several keys would find the second one missing after it has changed the first.
+ * Ask for all of them before it runs: 0, or FIRN_EFAULT.
+ */
+static int touch_sunk_keys(const struct call *call) {
+    unsigned positions[SUNK_KEYS_MAX];
+    int count = command_keys(call->command, call->argv, call->argc, positions, NULL, SUNK_KEYS_MAX),
+        error = 0;
+    for (int i = 0; count > 1 && i < count && i < (int)SUNK_KEYS_MAX; i++) {
+        struct bytes key = call->argv[positions[i]];
+        if (!db_is_sunk(call->db, key)) continue;
+        uint64_t ref = db_cold_ref(call->db, key);
+        if (!page_is_ready(ref)) error = fault_record(ref);
+    }
+    return error;
+}
+
 /* Run the handler, in ${mode}. 0 done, 1 parked. */
 static int run(struct client *client, const struct command *command, enum fault_mode mode) {
     struct dispatch_state *state = client->dispatch_state;
@@ -284,7 +302,9 @@ static int run(struct client *client, const struct command *command, enum fault_
     uint64_t hits = db_stats.keyspace_hits, misses = db_stats.keyspace_misses;
     uint64_t begin = ticks();
     fault_begin(&faults, mode);
-    int result = command->handler(&call);
+    int result = 0;
+    if (__builtin_expect(db_sunk_count() > 0 && mode == FAULT_ASYNC, 0)) result = touch_sunk_keys(&call);
+    if (result == 0) result = command->handler(&call);
     fault_end(&faults);
     uint64_t ns = ticks_to_ns(ticks() - begin);
     running_client = NULL;
@@ -447,16 +467,13 @@ struct client *dispatch_current_client(void) {
 /* Start reading what a command further down a parked client's pipeline will need. */
 static void look_ahead(struct client *client, const struct bytes *argv, size_t argc) {
     const struct command *command = command_find(argv, argc, NULL);
-    if (command == NULL || command->tier == COMMAND_TIER_NONE || !command_arity_fits(command, argc)) return;
+    if (command == NULL || !command_arity_fits(command, argc)) return;
+    if (command->tier == COMMAND_TIER_NONE && db_sunk_count() == 0) return;
     unsigned positions[LOOK_AHEAD_KEYS_MAX];
     int count = command_keys(command, argv, argc, positions, NULL, LOOK_AHEAD_KEYS_MAX);
     for (int i = 0; i < count && i < (int)LOOK_AHEAD_KEYS_MAX; i++) {
-        struct entry *entry;
-        unsigned flags = LOOKUP_WRITE | LOOKUP_NO_TOUCH | LOOKUP_NO_STATS | LOOKUP_NO_NOTIFY | LOOKUP_EXPIRED;
-        if (db_find(db_at(client->db_index), argv[positions[i]], flags, &entry) != 0 || entry == NULL)
-            continue;
-        uint64_t ref = entry_ref(entry);
-        if (!(entry->flags & ENTRY_INLINE) && page_ref_tag(ref) == PAGE_TAG_NVME) tier_prefetch(ref);
+        uint64_t ref = db_cold_ref(db_at(client->db_index), argv[positions[i]]);
+        if (ref != 0) tier_prefetch(ref);
     }
 }
 

@@ -18,6 +18,7 @@
 #include "keyspace/db_internal.h"
 #include "keyspace/evict.h"
 #include "keyspace/notify.h"
+#include "page/fault.h"
 #include "page/page.h"
 #include "tiering/tier.h"
 #include "types/hash.h"
@@ -28,6 +29,8 @@
 
 struct db_stats db_stats;
 struct db_hooks db_hooks;
+
+uint64_t db__sunk_total;
 
 static struct db *databases;
 static unsigned databases_count;
@@ -95,6 +98,7 @@ enum table_residency db__residency_of(const struct entry *entry) {
 }
 
 void db__residency_update(struct db *db, uint64_t *slot) {
+    if (*slot & TABLE_SLOT_SUNK) return;
     enum table_residency was = table_slot_residency(*slot);
     enum table_residency now = db__residency_of(table_slot_entry(*slot));
     if (was == now) return;
@@ -147,7 +151,8 @@ struct entry *db__by_hash(struct db *db, uint64_t hash) {
     for (unsigned nth = 0;; nth++) {
         uint64_t *slot = table_find_hash(&db->table, hash, nth);
         if (slot == NULL) return NULL;
-        if (db__hash(table_slot_entry(*slot)) == hash) return table_slot_entry(*slot);
+        if (!(*slot & TABLE_SLOT_SUNK) && db__hash(table_slot_entry(*slot)) == hash)
+            return table_slot_entry(*slot);
     }
 }
 
@@ -239,10 +244,43 @@ static void count_miss(struct db *db, struct bytes key, unsigned flags) {
     if (!(flags & LOOKUP_NO_STATS)) db_stats.keyspace_misses++;
 }
 
+/* The slot that table_find meets for this key was sunk: surface it, and look again, as equal hashes are not
+ * equal keys. */
+static int surface_and_find(struct db *db, uint64_t hash, struct bytes key, uint64_t **slot_inout) {
+    while (*slot_inout != NULL && (**slot_inout & TABLE_SLOT_SUNK)) {
+        int error = db__surface(db, *slot_inout);
+        if (error != 0) return error;
+        *slot_inout = table_find(&db->table, hash, key);
+    }
+    return 0;
+}
+
+uint64_t db_cold_ref(struct db *db, struct bytes key) {
+    uint64_t *slot = table_find(&db->table, hash_key(key), key);
+    if (slot == NULL) return 0;
+    if (*slot & TABLE_SLOT_SUNK) return table_slot_sunk(*slot)->ref;
+    const struct entry *entry = table_slot_entry(*slot);
+    uint64_t ref = entry->flags & ENTRY_INLINE ? 0 : entry_ref(entry);
+    return page_ref_tag(ref) == PAGE_TAG_NVME ? ref : 0;
+}
+
+int db_is_sunk(struct db *db, struct bytes key) {
+    const uint64_t *slot = table_find(&db->table, hash_key(key), key);
+    return slot != NULL && (*slot & TABLE_SLOT_SUNK) != 0;
+}
+
+uint64_t db_sunk_count(void) {
+    return db__sunk_total;
+}
+
 int db_find(struct db *db, struct bytes key, unsigned flags, struct entry **entry_out) {
     *entry_out = NULL;
     uint64_t hash = hash_key(key);
     uint64_t *slot = table_find(&db->table, hash, key);
+    if (__builtin_expect(slot != NULL && (*slot & TABLE_SLOT_SUNK), 0)) {
+        int error = surface_and_find(db, hash, key, &slot);
+        if (error != 0) return error;
+    }
     if (slot == NULL) {
         count_miss(db, key, flags);
         return 0;
@@ -334,7 +372,10 @@ struct entry *db_rename(struct db *db, struct entry *entry, struct db *target, s
     fresh->size = entry->size;
     fresh->clock = entry->clock;
     fresh->flags |= entry->flags & ENTRY_PINNED;
-    if (entry->flags & ENTRY_REF) entry_store_ref(fresh, entry_ref(entry));
+    if (entry->flags & ENTRY_REF) {
+        entry_store_ref(fresh, entry_ref(entry));
+        fresh->flags |= ENTRY_RENAMED;
+    }
     if (inline_bytes > 0) memcpy(entry_inline(fresh), entry_inline(entry), inline_bytes);
     if (entry->flags & ENTRY_EXPIRY) {
         fresh = entry_relayout(fresh, 1, (fresh->flags & ENTRY_REF) != 0, with_inline, inline_bytes);
@@ -477,6 +518,10 @@ struct entry *db_random(struct db *db) {
     for (unsigned attempt = 0;; attempt++) {
         uint64_t *slot = table_random(&db->table);
         if (slot == NULL) return NULL;
+        if (*slot & TABLE_SLOT_SUNK) {
+            fault_must_finish(); /* another run would choose another key */
+            if (db__surface(db, slot) != 0) continue;
+        }
         struct entry *entry = table_slot_entry(*slot);
         if (!is_due(entry)) return entry;
         db__expire(db, entry);
@@ -485,40 +530,61 @@ struct entry *db_random(struct db *db) {
 }
 
 struct scan_count {
+    struct db *db;
     void (*visit)(struct entry *entry, void *ctx);
     void *ctx;
     unsigned visited;
+    int error;
 };
 
-static void scan_visit(struct entry *entry, void *ctx) {
+static void scan_surface(uint64_t *slot, void *ctx) {
     struct scan_count *scan = ctx;
-    scan->visited++;
-    scan->visit(entry, scan->ctx);
+    if (!(*slot & TABLE_SLOT_SUNK)) return;
+    int error = db__surface(scan->db, slot);
+    if (error != 0 && (scan->error == 0 || scan->error == FIRN_EFAULT)) scan->error = error;
 }
 
-uint64_t db_scan(struct db *db, uint64_t cursor, unsigned count,
-                 void (*visit)(struct entry *entry, void *ctx), void *ctx) {
-    struct scan_count scan = {.visit = visit, .ctx = ctx, .visited = 0};
+static void scan_visit(uint64_t *slot, void *ctx) {
+    struct scan_count *scan = ctx;
+    scan->visited++;
+    scan->visit(table_slot_entry(*slot), scan->ctx);
+}
+
+int db_scan(struct db *db, uint64_t cursor, unsigned count, void (*visit)(struct entry *entry, void *ctx),
+            void *ctx, uint64_t *next_out) {
+    struct scan_count scan = {.db = db, .visit = visit, .ctx = ctx};
     uint64_t steps = (uint64_t)count * 10; /* as Redis: empty buckets do not hold up a call for ever */
     cursor &= INT64_MAX;
+    *next_out = cursor;
     do {
-        cursor = table_scan(&db->table, cursor, scan_visit, &scan);
+        table_scan(&db->table, cursor, scan_surface, &scan);
+        if (scan.error != 0) return scan.visited > 0 && scan.error == FIRN_EFAULT ? 0 : scan.error;
+        *next_out = cursor = table_scan(&db->table, cursor, scan_visit, &scan);
     } while (cursor != 0 && scan.visited < count && steps-- > 0);
-    return cursor;
+    return 0;
 }
 
 struct each_entry {
+    struct db *db;
     int (*visit)(struct entry *entry, void *ctx);
     void *ctx;
 };
 
 static int each_slot(uint64_t *slot, void *ctx) {
     const struct each_entry *each = ctx;
-    return each->visit(table_slot_entry(*slot), each->ctx);
+    int was_sunk = (*slot & TABLE_SLOT_SUNK) != 0;
+    if (was_sunk) {
+        fault_must_finish();
+        int error = db__surface(each->db, slot);
+        if (error != 0) return error;
+    }
+    int stop = each->visit(table_slot_entry(*slot), each->ctx);
+    if (was_sunk) db__sink(each->db, slot); /* a walk over everything leaves nothing behind */
+    return stop;
 }
 
 int db_each(struct db *db, int (*visit)(struct entry *entry, void *ctx), void *ctx) {
-    struct each_entry each = {.visit = visit, .ctx = ctx};
+    struct each_entry each = {.db = db, .visit = visit, .ctx = ctx};
     return table_each(&db->table, each_slot, &each);
 }
 
@@ -538,14 +604,19 @@ void db_table_stats(const struct db *db, struct db_table_stats *stats_out) {
 
 struct check {
     const struct db *db;
-    uint64_t residency[4], expires, fields;
+    uint64_t residency[4], expires, fields, sunk;
 };
 
 static int check_slot(uint64_t *slot, void *ctx) {
     struct check *check = ctx;
+    check->residency[table_slot_residency(*slot)]++;
+    if (*slot & TABLE_SLOT_SUNK) { /* S2 */
+        check->sunk++;
+        FIRN_ASSERT(!(*slot & TABLE_SLOT_VOLATILE) && table_slot_residency(*slot) == TABLE_NVME);
+        return 0;
+    }
     const struct entry *entry = table_slot_entry(*slot);
     uint64_t hash = db__hash(entry);
-    check->residency[table_slot_residency(*slot)]++;
     FIRN_ASSERT(((*slot & TABLE_SLOT_VOLATILE) != 0) == ((entry->flags & ENTRY_EXPIRY) != 0));
     if (entry->flags & ENTRY_EXPIRY) { /* DB1 */
         check->expires++;
@@ -571,6 +642,7 @@ void db_check(const struct db *db) {
     FIRN_ASSERT(check.expires == ordered_index_count(&db->expiry));
     FIRN_ASSERT(check.fields == ordered_index_count(&db->fields));
     FIRN_ASSERT(check.fields == ordered_index_count(&db->fields_by_hash));
+    FIRN_ASSERT(check.sunk == db->sunk);
     for (unsigned i = 0; i < 4; i++)
         FIRN_ASSERT(check.residency[i] == db->residency[i]); /* DB3 */
 }

@@ -110,14 +110,21 @@ struct entry *db_random(struct db *db);
 
 /*
  * SCAN: call ${visit} for the entries of at least one bucket from ${cursor} on, at most about ${count};
- * returns the next cursor, 0 at the end. Every key present from the first to the last call is visited at
- * least once, whatever happens between calls. visit must not change the db.
+ * *next_out is the next cursor, 0 at the end. Every key present from the first to the last call is visited at
+ * least once, whatever happens between calls. visit must not change the db. FIRN_EFAULT (nothing visited) and
+ * the errors of reading: keys off DRAM.
  */
-uint64_t db_scan(struct db *db, uint64_t cursor, unsigned count,
-                 void (*visit)(struct entry *entry, void *ctx), void *ctx);
+FIRN_MUST_USE int db_scan(struct db *db, uint64_t cursor, unsigned count,
+                          void (*visit)(struct entry *entry, void *ctx), void *ctx, uint64_t *next_out);
 /* Walk all entries in a stable order within one turn (KEYS, DEBUG). visit must not change the db; nonzero
  * stops. */
 int db_each(struct db *db, int (*visit)(struct entry *entry, void *ctx), void *ctx);
+
+/* The NVMe record a read of ${key} would need, or 0. No fault, nothing touched. */
+uint64_t db_cold_ref(struct db *db, struct bytes key);
+/* Whether ${key} itself is off DRAM (db_sink.c): a lookup would need its record. Whether any key is. */
+int db_is_sunk(struct db *db, struct bytes key);
+uint64_t db_sunk_count(void);
 
 /* Prefetch table memory for keys about to be looked up (batch of parsed commands). */
 void db_prefetch(struct db *db, const struct bytes *keys, unsigned count);

@@ -28,7 +28,7 @@ static void compact_page(struct entry *entry) {
 
 static void compact_bucket(uint64_t *slots) {
     for (unsigned i = 0; i < TABLE_BUCKET_SLOTS; i++) {
-        if (slots[i] == 0) continue;
+        if (slots[i] == 0 || (slots[i] & TABLE_SLOT_SUNK)) continue;
         struct entry *entry = table_slot_entry(slots[i]);
         if (entry->flags & ENTRY_MOVING) continue;
         struct entry *moved = memory_compact(entry);

@@ -168,14 +168,14 @@ int db_expire_some(int64_t budget_us) {
 
 /* --- flush --- */
 
-static void release_entry(struct entry *entry, void *ctx) {
+static void release_slot(uint64_t slot, void *ctx) {
     (void)ctx;
-    db__release(entry);
+    db__release_slot(slot);
 }
 
 /* One step of taking ${db} apart; nonzero while there is more. */
 static int take_apart(struct db *db) {
-    if (table_drain(&db->table, release_entry, NULL)) return 1;
+    if (table_drain(&db->table, release_slot, NULL)) return 1;
     if (ordered_index_drop_some(&db->expiry, REAP_RECORDS_ROUND)) return 1;
     if (ordered_index_drop_some(&db->fields, REAP_RECORDS_ROUND)) return 1;
     return ordered_index_drop_some(&db->fields_by_hash, REAP_RECORDS_ROUND);

@@ -30,6 +30,7 @@ struct db {
     struct ordered_index fields;
     struct ordered_index fields_by_hash;
     uint64_t residency[4];
+    uint64_t sunk;                /* keys off DRAM (db_sink.c) */
     unsigned __int128 expiry_sum; /* of all deadlines */
     unsigned index;
 };
@@ -63,6 +64,14 @@ struct entry *db__by_hash(struct db *db, uint64_t hash);
 void db__forget_field_reads(void);
 /* The field deadline recorded for ${hash}, or -1. */
 int64_t db__field_deadline(const struct db *db, uint64_t hash);
+/* Sunk keys of all databases, those being taken apart included. */
+extern uint64_t db__sunk_total;
+/* Build the entry of a sunk key again. FIRN_EFAULT and the errors of page_peek; FIRN_ECORRUPT. */
+FIRN_MUST_USE int db__surface(struct db *db, uint64_t *slot);
+/* Sink the key of ${slot} if it may (S1): bytes of DRAM freed, else 0. */
+uint64_t db__sink(struct db *db, uint64_t *slot);
+/* Let go of what a slot of a table taken apart refers to. */
+void db__release_slot(uint64_t slot);
 /* Let go of a value and its entry, which is in no table. */
 void db__release(struct entry *entry);
 

@@ -170,7 +170,7 @@ static void pool_add(struct candidate candidate) {
 /* Whether a slot is what we look for: ${tiers} has a bit per enum table_residency. Does not touch the entry.
  */
 static int slot_wanted(uint64_t slot, unsigned tiers, int volatile_only) {
-    if (slot == 0 || !(tiers >> table_slot_residency(slot) & 1)) return 0;
+    if (slot == 0 || (slot & TABLE_SLOT_SUNK) || !(tiers >> table_slot_residency(slot) & 1)) return 0;
     return !volatile_only || (slot & TABLE_SLOT_VOLATILE) != 0;
 }
 

@@ -30,14 +30,15 @@
 #include "tiering/tier.h"
 #include "types/type.h"
 
-#define WINDOW_MAX     512u      /* candidates ranked in one call */
-#define WINDOW_BUCKETS 1024u     /* buckets swept in one call */
-#define WINDOW_FACTOR  5u        /* candidates per victim wanted, at least */
-#define BATCH_SLOTS    64u       /* entries prefetched before they are looked at */
-#define GAIN_BYTES_MIN 24u       /* an inline value that is not longer stays: a stub needs 8 bytes */
-#define OBJECT_TRIES   8u        /* objects asked in one call */
-#define OBJECT_SCAN    64u       /* pages looked at in one of them */
-#define CLOCK_IDLE_MAX 0xffffffu /* seconds, so that a rank holds it */
+#define WINDOW_MAX          512u      /* candidates ranked in one call */
+#define WINDOW_BUCKETS      1024u     /* buckets swept in one call */
+#define WINDOW_FACTOR       5u        /* candidates per victim wanted, at least */
+#define BATCH_SLOTS         64u       /* entries prefetched before they are looked at */
+#define GAIN_BYTES_MIN      24u       /* an inline value that is not longer stays: a stub needs 8 bytes */
+#define OBJECT_TRIES        8u        /* objects asked in one call */
+#define OBJECT_SCAN         64u       /* pages looked at in one of them */
+#define CLOCK_IDLE_MAX      0xffffffu /* seconds, so that a rank holds it */
+#define NAMED_KEY_BYTES_MAX 1024u     /* entries with longer keys do not sink (db_sink.c) */
 
 /* A candidate: what it is stands elsewhere. Smaller rank: colder. */
 struct candidate {
@@ -65,6 +66,10 @@ static uint32_t rank_of(uint32_t coldness) {
 static int entry_victim(struct entry *entry, unsigned db, int from, struct tier_victim *victim_out) {
     if (entry->flags & (ENTRY_PINNED | ENTRY_MOVING)) return 0; /* EV1 */
     *victim_out = (struct tier_victim){.owner = entry, .db = db};
+    if (!(entry->flags & (ENTRY_EXPIRY | ENTRY_FIELD_TTL)) && entry_key(entry).size <= NAMED_KEY_BYTES_MAX) {
+        victim_out->name_head = bytes_of(entry, sizeof *entry);
+        victim_out->name_tail = entry_key(entry);
+    }
     uint64_t ref = entry_ref(entry);
     if (entry->flags & ENTRY_INLINE) {
         if (from != PAGE_TAG_DRAM || entry_encoding(entry) == ENCODING_INT || entry->size == 0) return 0;
@@ -272,7 +277,10 @@ static int finish_inline(struct db *db, uint64_t *slot, struct entry *entry, uin
     uint64_t clean = entry_ref(entry);
     entry = entry_relayout(entry, (entry->flags & ENTRY_EXPIRY) != 0, 1, 0, 0);
     entry_store_ref(entry, ref);
-    if (clean != ref) page_release(clean);
+    if (clean != ref) {
+        page_release(clean);
+        entry->flags &= (uint8_t)~ENTRY_RENAMED;
+    }
     table_slot_set_entry(slot, entry);
     db__residency_update(db, slot);
     return 1;
@@ -287,6 +295,7 @@ static int finish_entry(const struct tier_victim *victim, uint64_t ref) {
     if (db == NULL) return 0; /* failed, or flushed meanwhile */
     if (victim->ref == 0) return finish_inline(db, slot, entry, ref);
     if ((entry->flags & (ENTRY_REF | ENTRY_INLINE)) != ENTRY_REF || entry_ref(entry) != victim->ref) return 0;
+    if (victim->clean_ref != ref) entry->flags &= (uint8_t)~ENTRY_RENAMED;
     entry_store_ref(entry, ref);
     drop_page(victim->ref, ref);
     db__residency_update(db, slot);
@@ -353,6 +362,7 @@ void evict_tier_hooks(struct tier_keyspace_hooks *hooks_out) {
         .evict = hook_evict,
         .census = hook_census,
         .compact = evict__compact,
+        .shrink = evict__shrink,
     };
 }
 

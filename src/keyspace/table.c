@@ -191,6 +191,17 @@ static inline unsigned reach_of(unsigned buckets) {
 
 /* --- lookup --- */
 
+static int slot_is_key(uint64_t slot, uint64_t hash, struct bytes key) {
+    if (__builtin_expect((slot & TABLE_SLOT_SUNK) != 0, 0)) return table_slot_sunk(slot)->hash == hash;
+    return bytes_equal(entry_key(table_slot_entry(slot)), key);
+}
+
+/* The whole hash of a slot's key. */
+static uint64_t slot_hash(uint64_t slot) {
+    if (slot & TABLE_SLOT_SUNK) return table_slot_sunk(slot)->hash;
+    return hash_key(entry_key(table_slot_entry(slot)));
+}
+
 uint64_t *table_find(const struct table *table, uint64_t hash, struct bytes key) {
     if (table->used == 0) return NULL;
     struct place place = place_of(table, hash);
@@ -199,8 +210,7 @@ uint64_t *table_find(const struct table *table, uint64_t hash, struct bytes key)
         struct bucket *bucket = &place.segment->buckets[i];
         for (unsigned match = bucket_match(bucket, tag); match != 0; match &= match - 1) {
             uint64_t *slot = &bucket->slots[__builtin_ctz(match)];
-            if (*slot >> 48 == place.stored && bytes_equal(entry_key(table_slot_entry(*slot)), key))
-                return slot;
+            if (*slot >> 48 == place.stored && slot_is_key(*slot, hash, key)) return slot;
         }
         if (bucket->passed == 0 || step == reach_of(place.buckets)) return NULL;
     }
@@ -321,7 +331,7 @@ static int segment_copy(struct segment *target, const struct segment *source, st
             if (bucket->tags[j] == 0) continue;
             if (how.select >= 0 && (int)(slot >> (63 - source->delta) & 1) != how.select) continue;
             if (how.from_keys) {
-                uint64_t hash = hash_key(entry_key(table_slot_entry(slot)));
+                uint64_t hash = slot_hash(slot);
                 slot = (slot & ~(0xffffull << 48)) | hash_stored(hash, segment_base(target)) << 48;
             }
             if (segment_put(target, slot, bucket->tags[j]) == NULL) return 0;
@@ -603,17 +613,17 @@ static uint64_t bucket_start(const struct segment *segment, unsigned index) {
     return segment->prefix | first << (48 - segment_base(segment));
 }
 
-uint64_t table_scan(const struct table *table, uint64_t position,
-                    void (*visit)(struct entry *entry, void *ctx), void *ctx) {
+uint64_t table_scan(const struct table *table, uint64_t position, void (*visit)(uint64_t *slot, void *ctx),
+                    void *ctx) {
     if (table->used == 0) return 0;
     struct place place = place_of(table, position << 1);
-    const struct segment *segment = place.segment;
+    struct segment *segment = place.segment;
     for (unsigned i = place.home, step = 0;; i = next_bucket(i, place.buckets), step++) {
-        const struct bucket *bucket = &segment->buckets[i];
+        struct bucket *bucket = &segment->buckets[i];
         for (unsigned j = 0; j < TABLE_BUCKET_SLOTS; j++) {
             if (bucket->tags[j] == 0) continue;
             if (home_of(bucket->slots[j] >> 48, segment->delta, place.buckets) != place.home) continue;
-            visit(table_slot_entry(bucket->slots[j]), ctx);
+            visit(&bucket->slots[j], ctx);
         }
         if (bucket->passed == 0 || step == reach_of(place.buckets)) break;
     }
@@ -664,14 +674,13 @@ uint64_t *table_random(const struct table *table) {
     }
 }
 
-int table_drain(struct table *table, void (*release)(struct entry *entry, void *ctx), void *ctx) {
+int table_drain(struct table *table, void (*release)(uint64_t slot, void *ctx), void *ctx) {
     if (table->segments == 0) return 0;
     struct segment *segment = word_segment(*directory_word(table, table->drain));
     table->drain = bucket_start(segment, size_buckets(segment->size));
     for (unsigned i = 0; i < size_buckets(segment->size); i++) {
         for (unsigned j = 0; j < TABLE_BUCKET_SLOTS; j++) {
-            if (segment->buckets[i].tags[j] != 0)
-                release(table_slot_entry(segment->buckets[i].slots[j]), ctx);
+            if (segment->buckets[i].tags[j] != 0) release(segment->buckets[i].slots[j], ctx);
         }
     }
     table->used -= segment->used;
@@ -693,7 +702,7 @@ static void bucket_check(const struct segment *segment, unsigned index, unsigned
         uint64_t slot = segment->buckets[index].slots[j];
         FIRN_ASSERT((slot == 0) == (segment->buckets[index].tags[j] == 0)); /* B2 */
         if (slot == 0) continue;
-        uint64_t hash = hash_key(entry_key(table_slot_entry(slot)));
+        uint64_t hash = slot_hash(slot);
         FIRN_ASSERT(segment->depth == 0 || (hash ^ segment->prefix) >> (64 - segment->depth) == 0);
         FIRN_ASSERT(slot >> 48 == hash_stored(hash, segment_base(segment)));
         FIRN_ASSERT(segment->buckets[index].tags[j] == hash_tag(hash));

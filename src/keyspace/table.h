@@ -23,10 +23,20 @@ enum table_residency { TABLE_DRAM, TABLE_PMEM, TABLE_NVME, TABLE_OBJECT };
 #define TABLE_SLOT_VOLATILE        1u /* the entry has an expiry */
 #define TABLE_SLOT_RESIDENCY_SHIFT 1u
 #define TABLE_SLOT_RESIDENCY_MASK  6u
+#define TABLE_SLOT_SUNK            8u /* the address is that of a struct table_sunk, not of an entry */
 #define TABLE_SLOT_FLAGS           15u
 #define TABLE_SLOT_ADDRESS         0x0000fffffffffff0ull
 
 #define TABLE_BUCKET_SLOTS 7u
+
+/*
+ * What stays in DRAM of a key whose value is on NVMe and that has not been used for long: the key itself and
+ * the rest of its entry stand behind the value in the record (db_sink.c).
+ */
+struct table_sunk {
+    uint64_t hash;
+    uint64_t ref;
+};
 
 struct table {
     uint64_t *root;       /* root_bits top hash bits -> directory address, its depth in the high 16 bits */
@@ -48,6 +58,9 @@ void table_fini(struct table *table);
 static inline struct entry *table_slot_entry(uint64_t slot) {
     return (struct entry *)(uintptr_t)(slot & TABLE_SLOT_ADDRESS);
 }
+static inline struct table_sunk *table_slot_sunk(uint64_t slot) {
+    return (struct table_sunk *)(uintptr_t)(slot & TABLE_SLOT_ADDRESS);
+}
 static inline enum table_residency table_slot_residency(uint64_t slot) {
     return (enum table_residency)((slot & TABLE_SLOT_RESIDENCY_MASK) >> TABLE_SLOT_RESIDENCY_SHIFT);
 }
@@ -64,10 +77,14 @@ static inline void table_slot_set_volatile(uint64_t *slot, int is_volatile) {
 }
 /* Another entry (or a new address) for the same key, flags kept. */
 static inline void table_slot_set_entry(uint64_t *slot, const struct entry *entry) {
-    *slot = (*slot & ~TABLE_SLOT_ADDRESS) | (uint64_t)(uintptr_t)entry;
+    *slot = (*slot & ~(TABLE_SLOT_ADDRESS | TABLE_SLOT_SUNK)) | (uint64_t)(uintptr_t)entry;
+}
+static inline void table_slot_set_sunk(uint64_t *slot, const struct table_sunk *sunk) {
+    *slot = (*slot & ~TABLE_SLOT_ADDRESS) | TABLE_SLOT_SUNK | (uint64_t)(uintptr_t)sunk;
 }
 
-/* The slot of the entry with this key, or NULL. */
+/* The slot of the entry with this key, or NULL. A sunk slot is returned if its hash is equal: the caller
+ * surfaces it and looks again. */
 uint64_t *table_find(const struct table *table, uint64_t hash, struct bytes key);
 /* The slot that holds exactly ${entry}, whose key has ${hash}; NULL if it is not in this table. Does not read
  * the entry. */
@@ -88,12 +105,12 @@ void table_prefetch_entry(const struct table *table, uint64_t hash);
 
 /*
  * Walk in hash order. A position is the top 63 bits of a hash; 0 starts, and 0 comes back at the end.
- * scan: calls ${visit} for all entries whose home is the bucket at ${position}, wherever they were displaced
+ * scan: calls ${visit} for all slots whose home is the bucket at ${position}, wherever they were displaced
  * to: what was present all the time is met, whatever splits or merges happen between calls. visit must not
  * change the table.
  */
-uint64_t table_scan(const struct table *table, uint64_t position,
-                    void (*visit)(struct entry *entry, void *ctx), void *ctx);
+uint64_t table_scan(const struct table *table, uint64_t position, void (*visit)(uint64_t *slot, void *ctx),
+                    void *ctx);
 /* sweep: the seven slots of the physical bucket at ${position} (empty ones are 0), for sampling. NULL in an
  * empty table. */
 uint64_t table_sweep(const struct table *table, uint64_t position, uint64_t **slots_out);
@@ -103,9 +120,9 @@ int table_each(const struct table *table, int (*visit)(uint64_t *slot, void *ctx
 /* A uniformly chosen slot, or NULL if empty. */
 uint64_t *table_random(const struct table *table);
 
-/* Take a detached table apart: one segment per call; ${release} gets each entry. Nonzero while there is more;
+/* Take a detached table apart: one segment per call; ${release} gets each slot. Nonzero while there is more;
  * at the end as table_init. */
-int table_drain(struct table *table, void (*release)(struct entry *entry, void *ctx), void *ctx);
+int table_drain(struct table *table, void (*release)(uint64_t slot, void *ctx), void *ctx);
 
 /* O(n): structure, counts, hashes. */
 void table_check(const struct table *table);

@@ -8,7 +8,7 @@
  *   1 OBJECT  pointer to a type's own directory in DRAM (src/types), which holds further references
  *   2 PMEM    address of the PMEM backend: readable in place
  *   3 NVME    address of the NVMe backend: has to be read first
- * An address is 61 bits, chosen by the backend, and says everything needed to read or discard the record.
+ * An address is 60 bits, chosen by the backend, and says everything needed to read or discard the record.
  *
  * P1 A DRAM page with refs > 1 is never changed: a writer copies it first (page_write).
  * P2 page->lower is 0 or a PMEM/NVME reference to a record with exactly the page's present content (clean
@@ -47,8 +47,12 @@ static inline enum page_tag page_ref_tag(uint64_t ref) {
 static inline int page_ref_is_lower(uint64_t ref) {
     return page_ref_tag(ref) >= PAGE_TAG_PMEM;
 }
+/* Top bit of an NVME reference: behind the payload of the record stands the name of its owner
+ * (tier_victim.name). */
+#define PAGE_REF_NAMED ((uint64_t)1 << 63)
+
 static inline uint64_t page_ref_address(uint64_t ref) {
-    return ref >> 3;
+    return (ref & ~PAGE_REF_NAMED) >> 3;
 }
 static inline uint64_t page_ref_lower(enum page_tag tag, uint64_t address) {
     return address << 3 | (uint64_t)tag;

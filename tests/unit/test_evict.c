@@ -30,6 +30,11 @@
 static unsigned forgets, discards;
 static uint64_t discarded;
 
+struct bytes tier_read_name(uint64_t ref) { /* no key sinks here */
+    (void)ref;
+    return bytes_of(NULL, 0);
+}
+
 void tier_forget(void *owner) {
     (void)owner;
     forgets++;

@@ -151,6 +151,11 @@ def run(client, command):
     return reply
 
 
+def one_tick_apart(word, expected, got):
+    """The two servers see a clock a moment apart."""
+    return word in ("TTL", "PTTL") and isinstance(expected, int) and isinstance(got, int) and min(expected, got) > 0 and abs(expected - got) <= (1 if word == "TTL" else 50)
+
+
 def compare(seed, stress, kind):
     oracle = firn.Server(binary=options.oracle, stress="off")
     server = firn.Server(stress=stress)
@@ -160,7 +165,7 @@ def compare(seed, stress, kind):
         for number in range(count):
             command = stream.next()
             expected, got = run(a, command), run(b, command)
-            if expected != got:
+            if expected != got and not one_tick_apart(command[0], expected, got):
                 shown = [part[:60] if isinstance(part, (str, bytes)) else part for part in command]
                 print(f"{kind.__name__} seed {seed}, {stress}, command {number}: {shown}\n    redis: {str(expected)[:300]}\n    firn:  {str(got)[:300]}")
                 return False

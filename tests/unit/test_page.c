@@ -103,8 +103,8 @@ static void test_references(void **state) {
     uint64_t ref = PMEM(12345);
     assert_true(page_ref_is_lower(ref) && page_ref_tag(ref) == PAGE_TAG_PMEM &&
                 page_ref_address(ref) == 12345);
-    ref = NVME((1ull << 61) - 1);
-    assert_true(page_ref_tag(ref) == PAGE_TAG_NVME && page_ref_address(ref) == (1ull << 61) - 1);
+    ref = NVME((1ull << 60) - 1);
+    assert_true(page_ref_tag(ref) == PAGE_TAG_NVME && page_ref_address(ref) == (1ull << 60) - 1);
     assert_false(page_ref_is_lower(0));
     page_release(0);
     ref = page_with("x");

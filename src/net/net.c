@@ -131,7 +131,7 @@ static void close_connection(struct client_connection *connection) {
 /* Called after every read and write; free of charge while there is no limit. */
 void net__account(struct client_connection *connection) {
     struct client_memory memory;
-    if (net_config.maxmemory_clients == 0) return;
+    if (net_config.maxmemory_clients == 0 || (connection->client->flags & CLIENT_CLOSE_ASAP)) return;
     client_memory(connection->client, &memory);
     net__state.memory += memory.total - connection->counted_bytes;
     connection->counted_bytes = memory.total;
@@ -157,10 +157,8 @@ static void start_accounting(void) {
     }
 }
 
-/* Over maxmemory_clients: close the largest until under. */
-static void evict_clients(void) {
-    uint64_t left = net__state.memory;
-    while (left > net_config.maxmemory_clients) {
+void net__evict_clients(void) {
+    while (net__state.accounting && net__state.memory > net_config.maxmemory_clients) {
         struct client *largest = NULL;
         for (struct client *client = net__state.first; client; client = client->next) {
             if (client->flags & (CLIENT_NO_EVICT | CLIENT_CLOSE_ASAP)) continue;
@@ -169,10 +167,20 @@ static void evict_clients(void) {
         }
         if (!largest) return;
         log_notice("Evicting client (id=%llu, %zu bytes of %zu in use by clients)",
-                   (unsigned long long)largest->id, largest->connection->counted_bytes, (size_t)left);
-        left -= largest->connection->counted_bytes;
+                   (unsigned long long)largest->id, largest->connection->counted_bytes,
+                   (size_t)net__state.memory);
+        net__state.memory -= largest->connection->counted_bytes;
+        largest->connection->counted_bytes = 0;
         net_stats.evicted_clients++;
         client_close_later(largest, 0);
+        /* It is freed at the end of the turn; its replies, mostly what is large, now. */
+        size_t bytes;
+        struct reply_chunk *chunk = reply_take(&largest->reply, &bytes);
+        while (chunk) {
+            struct reply_chunk *next = chunk->next;
+            reply_chunk_free(chunk);
+            chunk = next;
+        }
     }
 }
 
@@ -183,10 +191,8 @@ int net_turn(void) {
     more |= run_queue(NET_QUEUE_WRITE, net__send);
     if (net__state.queues[NET_QUEUE_CLOSE].first) run_queue(NET_QUEUE_CLOSE, close_connection);
     if (net__state.accounting != (net_config.maxmemory_clients > 0)) start_accounting();
-    if (net__state.accounting && net__state.memory > net_config.maxmemory_clients) {
-        evict_clients();
-        run_queue(NET_QUEUE_CLOSE, close_connection);
-    }
+    if (net__state.accounting && net__state.memory > net_config.maxmemory_clients) net__evict_clients();
+    if (net__state.queues[NET_QUEUE_CLOSE].first) run_queue(NET_QUEUE_CLOSE, close_connection);
     /* Somebody waits for another thread: its answer must not wait for other clients. */
     loop_set_coalescing(net__state.loop, net_stats.parked == 0);
     return more;

@@ -72,6 +72,8 @@ extern struct net_state net__state;
 void net__queue(struct client_connection *connection, enum net_queue queue);
 void net__unqueue(struct client_connection *connection, enum net_queue queue);
 void net__account(struct client_connection *connection);
+/* Over maxmemory_clients: close the largest until under. Not while a command runs. */
+void net__evict_clients(void);
 void net__client_free(struct client *client);
 /* client.c */
 struct client *net__client_create(int fd, struct loop_socket *socket);

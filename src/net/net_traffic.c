@@ -220,6 +220,7 @@ static void settle(struct client_connection *connection) {
         loop_receive_pause(connection->socket);
     }
     net__account(connection);
+    net__evict_clients(); /* before the keys of others have to go for these replies */
 }
 
 /* Commands in the query buffer. */

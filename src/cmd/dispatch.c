@@ -489,7 +489,12 @@ static void disconnecting(struct client *client) {
     }
 }
 
+static void prefetch(struct client *client, const struct bytes *keys, unsigned count) {
+    db_prefetch(db_at(client->db_index), keys, count);
+}
+
 void dispatch_client_hooks(struct client_hooks *hooks_out) {
+    hooks_out->prefetch = prefetch;
     hooks_out->execute = dispatch_execute;
     hooks_out->look_ahead = look_ahead;
     hooks_out->connected = connected;

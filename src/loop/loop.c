@@ -37,7 +37,7 @@
 #define STARVED_RETRY_MS     10
 #define WINDOW_US            1000
 #define COALESCE_US          100
-#define COALESCE_EVENTS_MIN  3u
+#define COALESCE_EVENTS_MIN  2u
 #define COALESCE_WANT_MAX    64u
 
 /* --- creation --- */

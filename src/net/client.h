@@ -92,6 +92,9 @@ struct client_hooks {
     /* Look ahead: commands further down the pipeline of a parked client, one call each, at most
      * ${NET_LOOKAHEAD_MAX}: may prefetch; must not run. */
     void (*look_ahead)(struct client *client, const struct bytes *argv, size_t argc);
+    /* The next commands of a pipeline are about to run; ${keys} are their first arguments (a guess at their
+     * keys), at most NET_PREFETCH_MAX. To warm up memory, nothing else. May be NULL. */
+    void (*prefetch)(struct client *client, const struct bytes *keys, unsigned count);
     void (*connected)(struct client *client);
     void (*disconnecting)(struct client *client); /* release dispatch_state etc. */
     /* Whether a new connection is allowed (protected mode...): NULL or the error line to send before closing.

@@ -9,6 +9,7 @@
 #include "net/client.h"
 
 #define NET_LOOKAHEAD_MAX 64
+#define NET_PREFETCH_MAX  32
 
 struct net_output_limit {
     uint64_t hard_bytes, soft_bytes;

@@ -158,6 +158,30 @@ static void set_waiting(struct client_connection *connection, int waiting) {
     connection->waiting = waiting;
 }
 
+/*
+ * Parse the pipeline in ${input} (which begins with a command) ahead and pass the keys upward. Parsing twice
+ * costs a few nanoseconds a command; a table look-up that misses the cache costs a hundred. Returns the bytes
+ * looked at.
+ */
+static size_t prefetch(struct client *client, struct bytes input, const struct request_limits *limits) {
+    static struct request scratch;
+    struct bytes keys[NET_PREFETCH_MAX];
+    unsigned count = 0;
+    size_t at = 0;
+    if (!scratch.argv) request_init(&scratch);
+    for (unsigned i = 0; i < NET_PREFETCH_MAX && at < input.size; i++) {
+        int result = request_parse(&scratch, bytes_of(input.data + at, input.size - at), limits);
+        if (result == 1) {
+            at += scratch.consumed;
+            if (scratch.argc > 1 && !scratch.is_inline) keys[count++] = scratch.argv[1];
+        }
+        request_reset(&scratch);
+        if (result != 1) break;
+    }
+    if (count > 1) net__state.hooks.prefetch(client, keys, count);
+    return at;
+}
+
 /* Run the command in client->request. Whether it is through (else it parked). */
 static int execute(struct client *client) {
     if (net__state.hooks.execute(client) != 0) return 0;
@@ -181,7 +205,7 @@ static int must_stop(const struct client *client, size_t replied_before) {
 static size_t run_commands(struct client_connection *connection, struct bytes input) {
     struct client *client = connection->client;
     struct request *request = &client->request;
-    size_t replied_before = net__output_bytes(client), used = 0;
+    size_t replied_before = net__output_bytes(client), used = 0, prefetched = 0;
     while (used < input.size) {
         struct request_limits limits = {net_config.proto_max_bulk_len,
                                         (client->flags & CLIENT_AUTHENTICATED) != 0};
@@ -190,6 +214,9 @@ static size_t run_commands(struct client_connection *connection, struct bytes in
         if (result < 0) {
             protocol_error(client);
             break;
+        }
+        if (used >= prefetched && used + request->consumed < input.size && net__state.hooks.prefetch) {
+            prefetched = used + prefetch(client, bytes_of(input.data + used, input.size - used), &limits);
         }
         if (request->argc > 0 && !execute(client)) {
             set_waiting(connection, 1);

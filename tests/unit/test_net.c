@@ -132,6 +132,14 @@ static void look_ahead(struct client *client, const struct bytes *argv, size_t a
     if (argc > 0 && argv[0].size > 0) looked_ahead++;
 }
 
+static uint64_t prefetched;
+
+static void prefetch(struct client *client, const struct bytes *keys, unsigned count) {
+    (void)client;
+    for (unsigned i = 0; i < count; i++)
+        prefetched += keys[i].size > 0 ? keys[i].data[0] : 1;
+}
+
 static void connected(struct client *client) {
     client->flags |= CLIENT_AUTHENTICATED;
 }
@@ -195,8 +203,11 @@ static void get_stats(void *ctx) {
 }
 
 static void *serve(void *ctx) {
-    static const struct client_hooks hooks = {
-        .execute = execute, .look_ahead = look_ahead, .connected = connected, .refuse = refuse};
+    static const struct client_hooks hooks = {.execute = execute,
+                                              .look_ahead = look_ahead,
+                                              .prefetch = prefetch,
+                                              .connected = connected,
+                                              .refuse = refuse};
     (void)ctx;
     start_error = loop_create(backend, &loop);
     if (start_error == 0) start_error = net_start(loop, &hooks);

@@ -48,7 +48,9 @@ struct memory_numbers {
 
 static void collect(struct memory_numbers *numbers) {
     numbers->used = tier_memory_used();
-    numbers->resident = memory_resident();
+    /* Without mapped files: a PMEM tier is one, and is no memory of ours. */
+    numbers->resident = memory_resident_anonymous();
+    if (numbers->resident == 0) numbers->resident = memory_resident();
     numbers->clients = net_clients_memory();
     server_hooks.numbers(&numbers->server);
     if (numbers->server.memory_peak < numbers->used) numbers->server.memory_peak = numbers->used;

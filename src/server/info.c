@@ -107,7 +107,9 @@ static void add_time(const struct command *command, void *ctx) {
 static void collect_memory(struct numbers *numbers) {
     struct sysinfo system;
     numbers->used = tier_memory_used();
-    numbers->rss = memory_resident();
+    /* Without mapped files: a PMEM tier is one, and is no memory of ours. */
+    numbers->rss = memory_resident_anonymous();
+    if (numbers->rss == 0) numbers->rss = memory_resident();
     numbers->peak = server_state.memory_peak > numbers->used ? server_state.memory_peak : numbers->used;
     numbers->clients_memory = net_clients_memory();
     numbers->overhead = server_state.memory_startup + numbers->clients_memory;

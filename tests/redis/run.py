@@ -55,7 +55,15 @@ def make_scratch(folder, options):
 
 
 def run_file(file, number, skip, options):
-    """(passed names, [failure text], skipped count) of one file."""
+    """(passed names, [failure text], skipped count) of one file; with another block of ports if some other process took one of these."""
+    for attempt in range(4):
+        result = run_file_once(file, number + attempt * 17, skip, options)
+        if "address already in use" not in " ".join(result[1]):
+            break
+    return result
+
+
+def run_file_once(file, number, skip, options):
     folder = tempfile.mkdtemp(prefix="firn-suite-")
     try:
         make_scratch(folder, options)

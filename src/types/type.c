@@ -12,9 +12,11 @@
 /* A type joins here: its ops, and below the RDB types it reads. */
 extern const struct type_ops type_string_ops;
 extern const struct type_ops type_hash_ops;
+extern const struct type_ops type_set_ops;
 
 static const struct type_ops *const type_table[TYPE_COUNT] = {
     [TYPE_STRING] = &type_string_ops,
+    [TYPE_SET] = &type_set_ops,
     [TYPE_HASH] = &type_hash_ops,
 };
 
@@ -48,6 +50,9 @@ const struct type_ops *type_ops(enum type_id type) {
 const struct type_ops *type_ops_for_rdb(uint8_t rdb_type) {
     switch (rdb_type) {
     case 0: return type_table[TYPE_STRING];
+    case 2:  /* members */
+    case 11: /* integers */
+    case 20: /* listpack of members */ return type_table[TYPE_SET];
     case 4:  /* fields and values */
     case 9:  /* zipmap */
     case 13: /* ziplist */

@@ -69,7 +69,8 @@ def run_file_once(file, number, skip, options):
         make_scratch(folder, options)
         port = options.port + number % 200 * PORTS_PER_FILE
         command = ["tclsh", "tests/test_helper.tcl", "--single", file, "--clients", "1", "--durable", "--dump-logs",
-                   "--baseport", str(port), "--portcount", str(PORTS_PER_FILE), "--timeout", str(FILE_SECONDS_MAX)]
+                   "--baseport", str(port), "--portcount", str(PORTS_PER_FILE), "--timeout", str(FILE_SECONDS_MAX),
+                   "--config", "set-max-listpack-entries", "0"]  # 7.0 knows no such sets: its cases want a hashtable at once
         if options.stress != "off":
             command += ["--config", "tier-stress", options.stress]
         for case in skip:

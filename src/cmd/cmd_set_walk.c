@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Commands that go through many members of a set or draw some: SMEMBERS, SSCAN, SPOP, SRANDMEMBER. Executor
+ * only. */
+#include <limits.h>
+
+#include "base/bytes_builder.h"
+#include "base/hash.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "cmd/cmd_set_internal.h"
+#include "cmd/command.h"
+#include "ds/glob.h"
+#include "ds/int_map.h"
+#include "ds/number.h"
+
+/* --- SMEMBERS --- */
+
+struct members {
+    struct reply *reply;
+    size_t count;
+};
+
+static int members_receive(struct bytes member, void *ctx) {
+    struct members *members = ctx;
+    reply_bulk(members->reply, member);
+    members->count++;
+    return 0;
+}
+
+/* All members, as an array or (${as_set}) a set. */
+static int reply_all(struct call *call, struct entry *entry, int as_set) {
+    int error = set_touch_all(entry);
+    if (error != 0) return error;
+    struct members members = {.reply = call->reply};
+    if (as_set) {
+        reply_set(call->reply, entry->size);
+    } else {
+        reply_array(call->reply, entry->size);
+    }
+    error = set_each(entry, members_receive, &members);
+    return error == 0 && members.count != entry->size ? FIRN_ECORRUPT : error;
+}
+
+int cmd_smembers(struct call *call) {
+    struct entry *entry;
+    CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_SET, &entry));
+    if (entry != NULL) return reply_all(call, entry, 1);
+    reply_set(call->reply, 0);
+    return 0;
+}
+
+/* --- SSCAN --- */
+
+struct sscan {
+    struct bytes pattern;
+    int with_pattern;
+    uint64_t count;
+    struct bytes_builder items; /* bulk strings, as they are in both protocols */
+    size_t items_count;
+};
+
+static void sscan_receive(struct bytes member, void *ctx) {
+    struct sscan *sscan = ctx;
+    if (sscan->with_pattern && !glob_match(sscan->pattern, member, 0)) return;
+    bytes_builder_format(&sscan->items, "$%zu\r\n", member.size);
+    bytes_builder_append(&sscan->items, member.data, member.size);
+    bytes_builder_append(&sscan->items, "\r\n", 2);
+    sscan->items_count++;
+}
+
+static int sscan_cursor(struct call *call, uint64_t *cursor_out) {
+    struct bytes text = call->argv[2];
+    uint64_t value = 0;
+    size_t at = text.size > 0 && text.data[0] == '+';
+    int good = text.size > at;
+    for (; good && at < text.size; at++) {
+        good = text.data[at] >= '0' && text.data[at] <= '9' && !__builtin_mul_overflow(value, 10u, &value) &&
+               !__builtin_add_overflow(value, (uint64_t)(text.data[at] - '0'), &value);
+    }
+    *cursor_out = value;
+    if (!good) reply_error(call->reply, "invalid cursor");
+    return good;
+}
+
+static int sscan_options(struct call *call, struct sscan *sscan) {
+    for (size_t i = 3; i < call->argc; i += 2) {
+        int has_value = i + 1 < call->argc;
+        if (call_option(call, i, "COUNT") && has_value) {
+            int64_t count;
+            int error = call_integer(call, call->argv[i + 1], &count);
+            if (error != 0) return error;
+            if (count < 1) return call_syntax_error(call);
+            sscan->count = (uint64_t)count;
+        } else if (call_option(call, i, "MATCH") && has_value) {
+            sscan->pattern = call->argv[i + 1];
+            sscan->with_pattern = !bytes_is(sscan->pattern, "*");
+        } else {
+            return call_syntax_error(call);
+        }
+    }
+    return 0;
+}
+
+int cmd_sscan(struct call *call) {
+    struct entry *entry;
+    struct sscan sscan = {.count = 10};
+    uint64_t cursor, next = 0;
+    if (!sscan_cursor(call, &cursor)) return 0;
+    CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_SET, &entry));
+    if (entry != NULL) {
+        CALL_TRY(sscan_options(call, &sscan));
+        int error = set_scan(entry, cursor, sscan.count, sscan_receive, &sscan, &next);
+        if (error != 0) {
+            bytes_builder_fini(&sscan.items);
+            return error;
+        }
+    }
+    char digits[NUMBER_INT_TEXT_MAX];
+    unsigned size = number_format_uint(next, digits);
+    reply_array(call->reply, 2);
+    reply_bulk(call->reply, bytes_of(digits, size));
+    reply_array(call->reply, sscan.items_count);
+    if (sscan.items.size > 0) reply_raw(call->reply, bytes_builder_bytes(&sscan.items));
+    bytes_builder_fini(&sscan.items);
+    return 0;
+}
+
+/* --- drawing --- */
+
+/*
+ * A command that faults runs again and must draw the same members, or it might never end: the state of the
+ * sequence stays until a run gets through. One state for some clients each; when two share one, the worst is
+ * another fault.
+ */
+#define RANDOM_STATES 64u
+static uint64_t random_states[RANDOM_STATES];
+
+static uint64_t *random_state_of(const struct call *call) {
+    uint64_t *state = &random_states[((uintptr_t)call->client >> 6) % RANDOM_STATES];
+    if (*state == 0) *state = random_u64();
+    return state;
+}
+
+#define DRAWS_TOUCHED_MAX 64u /* for more, all pages are asked for */
+
+/* The pages of ${count} draws from ${state} on. */
+static int touch_draws(struct entry *entry, uint64_t state, uint64_t count) {
+    if (count > DRAWS_TOUCHED_MAX) return set_touch_all(entry);
+    int result = 0;
+    for (uint64_t i = 0; i < count; i++) {
+        int error = set_random(entry, &state, NULL, NULL);
+        if (error != 0 && (result == 0 || error != FIRN_EFAULT)) result = error;
+    }
+    return result;
+}
+
+/* --- SPOP --- */
+
+/* Members popped: replied, and kept for the form of the command that is propagated. */
+struct popped {
+    struct reply *reply;
+    struct bytes_builder bytes;
+    size_t *ends; /* of each in bytes */
+    size_t count;
+};
+
+static void pop_receive(struct bytes member, void *ctx) {
+    struct popped *popped = ctx;
+    reply_bulk(popped->reply, member);
+    bytes_builder_append(&popped->bytes, member.data, member.size);
+    popped->ends[popped->count++] = popped->bytes.size;
+}
+
+/* The members by name, so that it does the same elsewhere. */
+static void pop_rewrite(struct call *call, const struct popped *popped) {
+    struct bytes *argv = memory_alloc((popped->count + 2) * sizeof *argv);
+    size_t begin = 0;
+    argv[0] = bytes_of_text("SREM");
+    argv[1] = call->argv[1];
+    for (size_t i = 0; i < popped->count; i++) {
+        argv[i + 2] = bytes_of(popped->bytes.data + begin, popped->ends[i] - begin);
+        begin = popped->ends[i];
+    }
+    call_rewrite(call, popped->count + 2, argv);
+    memory_free(argv);
+}
+
+static void pop_announce(struct call *call, struct entry *entry) {
+    struct bytes key = call->argv[1];
+    call_changed(call, key);
+    call_notify(call, NOTIFY_SET, "spop", key);
+    cmd_set__delete_if_empty(call, key, entry);
+}
+
+/* The whole set. */
+static int pop_all(struct call *call, struct entry *entry) {
+    struct bytes argv[2] = {bytes_of_text("DEL"), call->argv[1]};
+    int error = reply_all(call, entry, 1);
+    if (error != 0) return error;
+    entry = db_changing(call->db, entry);
+    call_notify(call, NOTIFY_SET, "spop", argv[1]);
+    db_delete(call->db, entry);
+    call_notify(call, NOTIFY_GENERIC, "del", argv[1]);
+    call_changed(call, argv[1]);
+    call_rewrite(call, 2, argv);
+    return 0;
+}
+
+/* ${count} members of more. */
+static int pop_some(struct call *call, struct entry *entry, uint64_t count) {
+    uint64_t *state = random_state_of(call), sequence = *state;
+    struct popped popped = {.reply = call->reply};
+    int error = touch_draws(entry, sequence, count);
+    if (error != 0) return error;
+    popped.ends = memory_try_alloc(count * sizeof *popped.ends);
+    if (popped.ends == NULL) return FIRN_ENOMEM;
+    entry = db_changing(call->db, entry);
+    reply_set(call->reply, count);
+    while (popped.count < count) {
+        error = set_pop(entry, &sequence, pop_receive, &popped);
+        if (error != 0) break;
+        if (popped.count == 1) call_must_finish(call);
+    }
+    if (popped.count > 0) {
+        pop_announce(call, entry);
+        pop_rewrite(call, &popped);
+        *state = random_u64();
+    }
+    bytes_builder_fini(&popped.bytes);
+    memory_free(popped.ends);
+    return error == FIRN_ENOTFOUND ? FIRN_ECORRUPT : error;
+}
+
+static void pop_one_receive(struct bytes member, void *ctx) {
+    struct call *call = ctx;
+    struct bytes argv[3] = {bytes_of_text("SREM"), call->argv[1], member};
+    reply_bulk(call->reply, member);
+    call_rewrite(call, 3, argv);
+}
+
+static int pop_one(struct call *call) {
+    struct entry *entry;
+    CALL_TRY(call_find_write_type(call, call->argv[1], TYPE_SET, &entry));
+    if (entry == NULL) {
+        reply_null(call->reply);
+        return 0;
+    }
+    uint64_t *state = random_state_of(call), sequence = *state;
+    entry = db_changing(call->db, entry);
+    int error = set_pop(entry, &sequence, pop_one_receive, call);
+    if (error != 0) return error;
+    *state = sequence;
+    pop_announce(call, entry);
+    return 0;
+}
+
+static int pop_count(struct call *call, int64_t *count_out) {
+    int error = call_integer(call, call->argv[2], count_out);
+    if (error != 0 || *count_out >= 0) return error;
+    reply_error(call->reply, "value is out of range, must be positive");
+    return FIRN_EINVALID;
+}
+
+int cmd_spop(struct call *call) {
+    struct entry *entry;
+    int64_t count;
+    if (call->argc == 2) return pop_one(call);
+    if (call->argc > 3) {
+        call_syntax_error(call);
+        return 0;
+    }
+    CALL_TRY(pop_count(call, &count));
+    CALL_TRY(call_find_write_type(call, call->argv[1], TYPE_SET, &entry));
+    if (entry == NULL || count == 0) {
+        reply_set(call->reply, 0);
+        return 0;
+    }
+    return (uint64_t)count >= entry->size ? pop_all(call, entry) : pop_some(call, entry, (uint64_t)count);
+}
+
+/* --- SRANDMEMBER --- */
+
+struct randmember {
+    struct call *call;
+    struct entry *entry;
+    uint64_t count; /* still wanted */
+    uint64_t left;  /* members not seen yet */
+    uint64_t state;
+};
+
+/* ${count} members, each drawn from all. */
+static int randmember_repeated(struct randmember *run, uint64_t count) {
+    char digits[NUMBER_INT_TEXT_MAX];
+    int error = touch_draws(run->entry, run->state, count);
+    if (error != 0) return error;
+    reply_array(run->call->reply, count);
+    for (uint64_t i = 0; i < count; i++) {
+        struct bytes member;
+        error = set_random(run->entry, &run->state, digits, &member);
+        if (error != 0) return error;
+        reply_bulk(run->call->reply, member);
+    }
+    return 0;
+}
+
+/* Few different members of many. */
+static int randmember_distinct(struct randmember *run, uint64_t count) {
+    char digits[NUMBER_INT_TEXT_MAX];
+    int error = touch_draws(run->entry, run->state, count);
+    if (error != 0) return error;
+    struct int_map drawn = {0};
+    reply_array(run->call->reply, count);
+    while (error == 0 && int_map_count(&drawn) < count) {
+        struct bytes member;
+        error = set_random(run->entry, &run->state, digits, &member);
+        if (error == 0 && int_map_put(&drawn, hash_key(member), run) == NULL)
+            reply_bulk(run->call->reply, member);
+    }
+    int_map_fini(&drawn);
+    return error;
+}
+
+/* Each member with the probability that the wanted number of those left needs. */
+static int randmember_choose(struct bytes member, void *ctx) {
+    struct randmember *run = ctx;
+    if (run->count > 0 && random_below(run->left) < run->count) {
+        reply_bulk(run->call->reply, member);
+        run->count--;
+    }
+    run->left--;
+    return 0;
+}
+
+static int randmember_part(struct randmember *run, uint64_t count) {
+    int error = set_touch_all(run->entry);
+    if (error != 0) return error;
+    run->count = count;
+    run->left = run->entry->size;
+    reply_array(run->call->reply, count);
+    error = set_each(run->entry, randmember_choose, run);
+    return error == 0 && run->count > 0 ? FIRN_ECORRUPT : error;
+}
+
+static int randmember_counted(struct randmember *run, int64_t wanted) {
+    uint64_t count = wanted < 0 ? (uint64_t)-wanted : (uint64_t)wanted, size = run->entry->size;
+    if (count == 0) {
+        reply_array(run->call->reply, 0);
+        return 0;
+    }
+    if (wanted < 0 || count == 1) return randmember_repeated(run, count);
+    if (count >= size) return reply_all(run->call, run->entry, 0);
+    return count * 3 > size || size <= 128 ? randmember_part(run, count) : randmember_distinct(run, count);
+}
+
+static int randmember_one(struct randmember *run) {
+    char digits[NUMBER_INT_TEXT_MAX];
+    struct bytes member;
+    int error = set_random(run->entry, &run->state, digits, &member);
+    if (error == 0) reply_bulk(run->call->reply, member);
+    return error;
+}
+
+static int randmember_count(struct call *call, int64_t *wanted_out) {
+    int error = call_integer(call, call->argv[2], wanted_out);
+    if (error != 0 || *wanted_out != INT64_MIN) return error;
+    reply_error_format(call->reply, "value is out of range, value must between %ld and %ld", -LONG_MAX,
+                       LONG_MAX);
+    return FIRN_EINVALID;
+}
+
+int cmd_srandmember(struct call *call) {
+    struct randmember run = {.call = call};
+    int64_t wanted = 1;
+    int counted = call->argc > 2;
+    if (call->argc > 3) {
+        call_syntax_error(call);
+        return 0;
+    }
+    if (counted) CALL_TRY(randmember_count(call, &wanted));
+    CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_SET, &run.entry));
+    if (run.entry == NULL) {
+        if (counted) {
+            reply_array(call->reply, 0);
+        } else {
+            reply_null(call->reply);
+        }
+        return 0;
+    }
+    uint64_t *state = random_state_of(call);
+    run.state = *state;
+    int error = counted ? randmember_counted(&run, wanted) : randmember_one(&run);
+    if (error == 0) *state = counted ? random_u64() : run.state;
+    return error == FIRN_ENOTFOUND ? FIRN_ECORRUPT : error;
+}

@@ -64,9 +64,10 @@ struct tier_keyspace_hooks {
     /* Really evict (delete) the coldest key out of ${from}, or NVME: bytes freed, 0 if the policy allows
      * none. */
     uint64_t (*evict)(int from);
-    /* Move what is in DRAM together, so that the allocator can give memory back; about ${budget_us}. Between
-     * commands. May be NULL. */
-    void (*compact)(int64_t budget_us);
+    /* Move what is in DRAM together, so that the allocator can give memory back; about ${budget_us}. Nonzero
+     * when everything has been looked at once since the last time it said so. Between commands. May be NULL.
+     */
+    int (*compact)(int64_t budget_us);
     /* Free about ${bytes} of DRAM that keys of values on NVMe take, the least recently used first; ${all}:
      * every one that can go, however recent, and how ever few they are. Bounded work a call. Returns bytes
      * freed. May be NULL. */

@@ -44,11 +44,13 @@ static struct tier_device *stress_target(enum page_tag from) {
     switch (tier_manager.stress) {
     case TIER_STRESS_PMEM: return from == PAGE_TAG_DRAM ? pmem : NULL;
     case TIER_STRESS_NVME: return nvme;
-    case TIER_STRESS_RANDOM: {
-        uint64_t dice = random_below(4);
-        if (from == PAGE_TAG_PMEM) return dice == 0 ? nvme : NULL;
-        return dice == 0 ? NULL : dice == 1 && pmem != NULL ? pmem : nvme != NULL ? nvme : pmem;
-    }
+    case TIER_STRESS_RANDOM:
+        if (from == PAGE_TAG_PMEM) return random_below(32) == 0 ? nvme : NULL;
+        switch (random_below(3)) {
+        case 0: return NULL;
+        case 1: return pmem != NULL ? pmem : nvme;
+        default: return nvme != NULL ? nvme : pmem;
+        }
     case TIER_STRESS_OFF: break;
     }
     return NULL;

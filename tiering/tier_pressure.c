@@ -49,8 +49,9 @@
 #define DELAY_DEBT_US       1000
 #define TURN_US_MIN         60
 #define PENALTY_FIRST_BYTES (6u << 20)
-#define COMPACT_FROM        90u    /* percent of maxmemory resident, and */
-#define COMPACT_HOLES       8u     /* percent of it resident but not in use: entries are moved together */
+#define COMPACT_FROM        90u /* percent of maxmemory resident, and */
+#define COMPACT_HOLES       8u  /* percent of it resident but not in use: entries are moved together */
+#define COMPACT_PAUSE_US    500000
 #define STEP_EVERY_US       200000 /* so long the last step needs to be felt */
 #define TRUTH_EVERY_US      5000   /* under pressure; else with the cron */
 #define PURGE_EVERY_US      500000
@@ -69,7 +70,8 @@ static struct {
     int told_to_wait; /* somebody was parked or refused since the last room() */
     void (*room)(void *ctx);
     void *room_ctx;
-    int64_t truth_us, purged_us, stepped_us, starved_until_us, starving_since_us;
+    int64_t truth_us, purged_us, stepped_us, compact_began_us, compact_after_us, starved_until_us,
+        starving_since_us;
     uint64_t delayed, parked, refused;
     int64_t parked_readers, parked_writers;
 } pressure;
@@ -265,13 +267,19 @@ static int demote_pmem(int64_t now) {
 
 /* Holes are worth gathering: the process is near what it may take, and much of that is not in use. Costs
  * under a microsecond an entry; spends no more than demotion does. */
-static int compact(void) {
+static int compact(int64_t now) {
     if (tier_manager.hooks.compact == NULL || pressure.memory_max == 0) return 0;
     if (pressure.resident < pressure.memory_max / 100 * COMPACT_FROM) return 0;
     if (pressure.resident < pressure.used + pressure.memory_max / 100 * COMPACT_HOLES) return 0;
-    tier_manager.hooks.compact(pressure.resident > pressure.memory_max ? TIER_TURN_US_MAX
-                                                                       : TIER_TURN_US_MAX / 3);
-    return 1;
+    if (now < pressure.compact_after_us) return 0;
+    if (pressure.compact_began_us == 0) pressure.compact_began_us = now;
+    int64_t budget_us = pressure.resident > pressure.memory_max ? TIER_TURN_US_MAX : TIER_TURN_US_MAX / 3;
+    if (!tier_manager.hooks.compact(budget_us)) return 1;
+    /* A round is over. Another at once may find nothing: what is not in use may not be holes at all. */
+    int64_t pause_us = (now - pressure.compact_began_us) * (pressure.resident > pressure.memory_max ? 1 : 10);
+    pressure.compact_after_us = now + (pause_us > COMPACT_PAUSE_US ? pause_us : COMPACT_PAUSE_US);
+    pressure.compact_began_us = 0;
+    return 0;
 }
 
 int tier_pressure_turn(void) {
@@ -284,7 +292,7 @@ int tier_pressure_turn(void) {
     }
     int again = demote_dram(now);
     if (pmem) again |= demote_pmem(now);
-    again |= compact();
+    again |= compact(now);
     tier_pressure_update();
     tier_pressure_room();
     return again;

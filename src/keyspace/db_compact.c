@@ -37,19 +37,20 @@ static void compact_bucket(uint64_t *slots) {
     }
 }
 
-void evict__compact(int64_t budget_us) {
+int evict__compact(int64_t budget_us) {
     int64_t until_us = clock_monotonic_us() + budget_us;
-    unsigned databases_left = db_count() + 1, buckets = 0;
-    while (databases_left-- > 0) {
+    for (unsigned buckets = 0;;) {
         struct db *db = db_at(hand_db % db_count());
         while (db_size(db) > 0) {
             uint64_t *slots;
             hand = table_sweep(&db->table, hand, &slots);
             if (slots != NULL) compact_bucket(slots);
-            if (++buckets % COMPACT_CLOCK_EVERY == 0 && clock_monotonic_us() >= until_us) return;
+            if (++buckets % COMPACT_CLOCK_EVERY == 0 && clock_monotonic_us() >= until_us && hand != 0)
+                return 0;
             if (hand == 0) break;
         }
         hand = 0;
         hand_db = (hand_db + 1) % db_count();
+        if (hand_db == 0) return 1;
     }
 }

@@ -14,8 +14,8 @@ uint32_t evict__coldness(const struct entry *entry);
  * if the policy allows none. */
 struct entry *evict__choose(unsigned tiers, struct db **db_out);
 
-/* Move entries together for about ${budget_us} (db_compact.c). */
-void evict__compact(int64_t budget_us);
+/* Move entries together for about ${budget_us} (db_compact.c); nonzero at the end of a round through all. */
+int evict__compact(int64_t budget_us);
 
 /* The manager's hook shrink (db_sink.c). */
 uint64_t evict__shrink(uint64_t bytes, int all);

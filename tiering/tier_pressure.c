@@ -18,7 +18,7 @@
  * the allocator takes to give memory back; it is asked to hurry); below 1.02 it shrinks slowly, if what is
  * allowed is in use at all. It is not simply the present difference, because demoting raises that (freed
  * memory lingers, holes are filled by later values): subtracting it would drive the limit down in a
- * spiral. That is also why there is a floor.
+ * spiral. That is also why there is a floor, and why with many holes it grows only after they were gathered.
  *
  * The holes themselves are fought by moving what stays in DRAM together (hooks.compact): with values of one
  * small size, demoting nine of ten at random would free no page of the allocator at all.
@@ -31,7 +31,10 @@
  * Z3 LIMIT: writers are parked, never refused, unless the lowest tier is full or its writes have failed
  *    for a second, or nothing is left to demote. Whatever ends that calls room().
  *    Where the limit is below maxmemory and nothing is left to demote, writers go on up to maxmemory.
- * Z4 Reads are never held up, and promotions stop at LIMIT: they would have to be demoted at once.
+ * Z5 Demotion frees less of the process than of what is counted, until holes are gathered. So writers are
+ * also held back by resident memory itself, from maxmemory + 5% on, and parked at + 9%, a second at a stretch
+ * at most (what resides may not be ours to free); demotion is not hurried by it. Z4 Reads are never held up,
+ * and promotions stop at LIMIT: they would have to be demoted at once.
  */
 #include <string.h>
 
@@ -52,8 +55,15 @@
 #define COMPACT_FROM        90u /* percent of maxmemory resident, and */
 #define COMPACT_HOLES       8u  /* percent of it resident but not in use: entries are moved together */
 #define COMPACT_PAUSE_US    500000
-#define STEP_EVERY_US       200000 /* so long the last step needs to be felt */
-#define TRUTH_EVERY_US      5000   /* under pressure; else with the cron */
+#define PENALTY_SHARE       4u      /* the penalty is at most this share of maxmemory, */
+#define STEP_SHARE          64u     /* and grows by this share at once */
+#define GATE_FROM           105u    /* percent of maxmemory resident: writers are delayed from here */
+#define GATE_TO             109u    /* and parked from here */
+#define GATE_CLOSED_US      1000000 /* at a stretch */
+#define GATE_OPEN_US        2000000 /* after that */
+#define GATE_DELAY_DIVISOR  4       /* of DELAY_US_MAX */
+#define STEP_EVERY_US       200000  /* so long the last step needs to be felt */
+#define TRUTH_EVERY_US      5000    /* under pressure; else with the cron */
 #define PURGE_EVERY_US      500000
 #define STARVED_PAUSE_US    2000    /* no victims were found: do not search again before */
 #define STARVED_REFUSE_US   1000000 /* at the limit with nothing to demote for so long: writers are refused */
@@ -67,11 +77,12 @@ static struct {
     enum tier_zone zone;
     unsigned admit_skip; /* commands that may run before use is looked at again */
     int64_t debt_us;
+    int compacted;    /* a round of compaction has ended since the last step of the penalty */
     int told_to_wait; /* somebody was parked or refused since the last room() */
     void (*room)(void *ctx);
     void *room_ctx;
-    int64_t truth_us, purged_us, stepped_us, compact_began_us, compact_after_us, starved_until_us,
-        starving_since_us;
+    int64_t truth_us, purged_us, stepped_us, compact_began_us, compact_after_us, gate_closed_us, gate_open_us,
+        starved_until_us, starving_since_us;
     uint64_t delayed, parked, refused;
     int64_t parked_readers, parked_writers;
 } pressure;
@@ -99,7 +110,7 @@ uint64_t tier_pressure_share(unsigned divisor, uint64_t least, uint64_t most) {
 
 /* Until it is known what the process needs beside what is counted: threads' caches, the engine, holes. */
 static uint64_t first_penalty(uint64_t memory_max) {
-    uint64_t most = memory_max / 4, guess = memory_max / 16 + PENALTY_FIRST_BYTES;
+    uint64_t most = memory_max / PENALTY_SHARE, guess = memory_max / 16 + PENALTY_FIRST_BYTES;
     return guess < most ? guess : most;
 }
 
@@ -149,6 +160,12 @@ void tier_pressure_refresh_backends(void) {
     }
 }
 
+/* Whether much of what resides is neither in use nor was there from the beginning, and can be gathered. */
+static int has_holes(void) {
+    return tier_manager.hooks.compact != NULL &&
+           pressure.resident > pressure.used + pressure.base + pressure.memory_max / 100 * COMPACT_HOLES;
+}
+
 /* Compare with what the kernel says and adapt the limit. */
 static void check_resident(int64_t now) {
     int64_t elapsed = now - pressure.truth_us;
@@ -165,11 +182,15 @@ static void check_resident(int64_t now) {
             pressure.purged_us = now;
             resident = memory_resident_anonymous();
         }
-        if (resident > above && now - pressure.stepped_us > STEP_EVERY_US) {
-            pressure.penalty += resident - above;
+        if (resident > above && now - pressure.stepped_us > STEP_EVERY_US &&
+            (!has_holes() || pressure.compacted)) {
+            pressure.compacted = 0;
+            uint64_t most = pressure.memory_max / STEP_SHARE;
+            pressure.penalty += resident - above < most ? resident - above : most;
             pressure.stepped_us = now;
         }
-        if (pressure.penalty > pressure.memory_max / 2) pressure.penalty = pressure.memory_max / 2;
+        if (pressure.penalty > pressure.memory_max / PENALTY_SHARE)
+            pressure.penalty = pressure.memory_max / PENALTY_SHARE;
     } else if (resident < below && pressure.penalty > 0 && pressure.zone != TIER_ZONE_FREE) {
         uint64_t back = ((below - resident) / 64 + pressure.memory_max / 4096) * (uint64_t)elapsed / 100000;
         pressure.penalty -= back < pressure.penalty ? back : pressure.penalty;
@@ -191,7 +212,28 @@ void tier_pressure_update(void) {
     pressure.zone = zone;
     if (zone == TIER_ZONE_FREE) pressure.starving_since_us = 0;
     uint64_t skip = pressure.high > pressure.used ? (pressure.high - pressure.used) / ADMIT_SLACK_BYTES : 0;
+    if (pressure.resident > pressure.memory_max / 100 * GATE_FROM) skip = 0;
     pressure.admit_skip = (unsigned)(skip < ADMIT_SKIP_MAX ? skip : ADMIT_SKIP_MAX);
+}
+
+/* How far resident memory is between GATE_FROM and GATE_TO, in thousandths; 1000: parked (Z5). */
+static unsigned gate(void) {
+    uint64_t from = pressure.memory_max / 100 * GATE_FROM, to = pressure.memory_max / 100 * GATE_TO;
+    if (pressure.resident <= from || to <= from || !has_holes()) {
+        pressure.gate_closed_us = 0;
+        return 0;
+    }
+    uint64_t over = (pressure.resident - from) * 1000 / (to - from);
+    int64_t now = over >= 1000 ? clock_monotonic_us() : 0;
+    if (over < 1000 || now < pressure.gate_open_us) {
+        pressure.gate_closed_us = 0;
+        return over < 1000 ? (unsigned)over / GATE_DELAY_DIVISOR : 1000 / GATE_DELAY_DIVISOR;
+    }
+    if (pressure.gate_closed_us == 0) pressure.gate_closed_us = now;
+    int64_t closed_us = now - pressure.gate_closed_us;
+    if (closed_us < GATE_CLOSED_US) return 1000;
+    pressure.gate_open_us = now + GATE_OPEN_US;
+    return 1000 / GATE_DELAY_DIVISOR;
 }
 
 enum tier_zone tier_zone(void) {
@@ -268,23 +310,24 @@ static int demote_pmem(int64_t now) {
 /* Holes are worth gathering: the process is near what it may take, and much of that is not in use. Costs
  * under a microsecond an entry; spends no more than demotion does. */
 static int compact(int64_t now) {
-    if (tier_manager.hooks.compact == NULL || pressure.memory_max == 0) return 0;
-    if (pressure.resident < pressure.memory_max / 100 * COMPACT_FROM) return 0;
-    if (pressure.resident < pressure.used + pressure.memory_max / 100 * COMPACT_HOLES) return 0;
+    if (pressure.memory_max == 0 || pressure.resident < pressure.memory_max / 100 * COMPACT_FROM) return 0;
+    if (!has_holes()) return 0;
     if (now < pressure.compact_after_us) return 0;
     if (pressure.compact_began_us == 0) pressure.compact_began_us = now;
-    int64_t budget_us = pressure.resident > pressure.memory_max ? TIER_TURN_US_MAX : TIER_TURN_US_MAX / 3;
+    int64_t budget_us = pressure.resident > pressure.memory_max ? TIER_TURN_US_MAX * 2 : TIER_TURN_US_MAX / 3;
     if (!tier_manager.hooks.compact(budget_us)) return 1;
     /* A round is over. Another at once may find nothing: what is not in use may not be holes at all. */
     int64_t pause_us = (now - pressure.compact_began_us) * (pressure.resident > pressure.memory_max ? 1 : 10);
     pressure.compact_after_us = now + (pause_us > COMPACT_PAUSE_US ? pause_us : COMPACT_PAUSE_US);
     pressure.compact_began_us = 0;
+    pressure.compacted = 1;
     return 0;
 }
 
 int tier_pressure_turn(void) {
     int pmem = wants_pmem_demotion();
-    if (pressure.zone == TIER_ZONE_FREE && !pmem && !pressure.told_to_wait) return 0;
+    int full = pressure.resident > pressure.memory_max && pressure.memory_max > 0;
+    if (pressure.zone == TIER_ZONE_FREE && !pmem && !pressure.told_to_wait && !full) return 0;
     int64_t now = clock_monotonic_us();
     if (now - pressure.truth_us >= TRUTH_EVERY_US) {
         check_resident(now);
@@ -341,19 +384,23 @@ enum tier_admission tier_admit(int64_t *delay_us_out, const char **message_out) 
         return TIER_ADMIT;
     }
     tier_pressure_update();
-    if (pressure.zone < TIER_ZONE_DELAY) return TIER_ADMIT;
-    if (pressure.zone == TIER_ZONE_LIMIT) {
+    unsigned gate_permille = pressure.memory_max > 0 ? gate() : 0;
+    if (pressure.zone < TIER_ZONE_DELAY && gate_permille == 0) return TIER_ADMIT;
+    if (pressure.zone == TIER_ZONE_LIMIT || gate_permille >= 1000) {
         if (nothing_to_give()) return TIER_ADMIT;
         pressure.told_to_wait = 1;
-        *message_out = refusal();
+        *message_out = pressure.zone == TIER_ZONE_LIMIT ? refusal() : NULL;
         if (*message_out != NULL)
             pressure.refused++;
         else
             pressure.parked++;
         return *message_out != NULL ? TIER_REFUSE : TIER_PARK;
     }
-    pressure.debt_us +=
-        (int64_t)((pressure.used - pressure.high) * DELAY_US_MAX / (pressure.limit - pressure.high + 1));
+    uint64_t over = 0;
+    if (pressure.used > pressure.high)
+        over = (pressure.used - pressure.high) * 1000 / (pressure.limit - pressure.high + 1);
+    if (over < gate_permille) over = gate_permille;
+    pressure.debt_us += (int64_t)over * DELAY_US_MAX / 1000;
     if (pressure.debt_us < DELAY_DEBT_US) return TIER_ADMIT;
     *delay_us_out = pressure.debt_us < DELAY_US_MAX ? pressure.debt_us : DELAY_US_MAX;
     pressure.debt_us = 0;
@@ -370,7 +417,10 @@ void tier_pressure_room(void) {
     if (!pressure.told_to_wait || pressure.room == NULL) return;
     /* A little below the limit, so that those let in do not find it reached again by the first of them. */
     uint64_t below = pressure.limit - (pressure.limit - pressure.high) / 8;
-    if (pressure.memory_max > 0 && pressure.used >= below && !nothing_to_give() && refusal() == NULL) return;
+    if (pressure.memory_max > 0 && !nothing_to_give()) {
+        if (pressure.used >= below && refusal() == NULL) return;
+        if (pressure.used < below && gate() >= 1000) return;
+    }
     pressure.told_to_wait = 0;
     pressure.room(pressure.room_ctx);
 }

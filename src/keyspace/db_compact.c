@@ -13,10 +13,12 @@
 #include "keyspace/evict_internal.h"
 #include "page/page.h"
 
+#define COLD_EVERY          2u  /* rounds: entries without their value leave fewer holes */
 #define COMPACT_CLOCK_EVERY 16u /* buckets between looks at the clock */
 
 static uint64_t hand;
 static unsigned hand_db;
+static unsigned rounds; /* counts rounds through all databases */
 
 static void compact_page(struct entry *entry) {
     if (!(entry->flags & ENTRY_REF) || (entry->flags & ENTRY_INLINE)) return;
@@ -29,6 +31,7 @@ static void compact_page(struct entry *entry) {
 static void compact_bucket(uint64_t *slots) {
     for (unsigned i = 0; i < TABLE_BUCKET_SLOTS; i++) {
         if (slots[i] == 0 || (slots[i] & TABLE_SLOT_SUNK)) continue;
+        if (table_slot_is_cold(slots[i]) && rounds % COLD_EVERY != 0) continue;
         struct entry *entry = table_slot_entry(slots[i]);
         if (entry->flags & ENTRY_MOVING) continue;
         struct entry *moved = memory_compact(entry);
@@ -51,6 +54,9 @@ int evict__compact(int64_t budget_us) {
         }
         hand = 0;
         hand_db = (hand_db + 1) % db_count();
-        if (hand_db == 0) return 1;
+        if (hand_db == 0) {
+            rounds++;
+            return 1;
+        }
     }
 }

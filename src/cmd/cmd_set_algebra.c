@@ -105,8 +105,10 @@ static int touch_lookups(struct bytes member, void *ctx) {
 }
 
 static int algebra_touch(struct algebra *algebra) {
-    if (algebra->count == 0) return 0;
-    int result = 0;
+    int result = 0, resident = 1;
+    for (size_t i = 0; resident && i < algebra->count; i++)
+        resident = set_is_resident(algebra->sets[i]);
+    if (resident) return 0;
     if (algebra->kind != UNION && algebra->sets[0]->size <= LOOKUPS_TOUCHED_MAX) {
         result = set_each(algebra->sets[0], touch_lookups, algebra);
         if (result == 0 && algebra->found) result = FIRN_EFAULT;

@@ -255,9 +255,10 @@ static int pop_one(struct call *call) {
 }
 
 static int pop_count(struct call *call, int64_t *count_out) {
-    int error = call_integer(call, call->argv[2], count_out);
+    static const char text[] = "value is out of range, must be positive";
+    int error = call_integer_or(call, call->argv[2], text, count_out);
     if (error != 0 || *count_out >= 0) return error;
-    reply_error(call->reply, "value is out of range, must be positive");
+    reply_error(call->reply, text);
     return FIRN_EINVALID;
 }
 

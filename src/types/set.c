@@ -281,6 +281,12 @@ int set__touch_ref(uint64_t ref) {
     return set__error(page_peek(ref, &payload, NULL));
 }
 
+int set_is_resident(const struct entry *entry) {
+    const struct set_object *object = set__object(entry);
+    if (object != NULL) return object->head.pages_dram == object->head.pages;
+    return !page_ref_is_lower(entry_ref(entry));
+}
+
 int set_touch(struct entry *entry, struct bytes member) {
     uint64_t ref = entry_ref(entry);
     if (page_ref_tag(ref) == PAGE_TAG_OBJECT) {

@@ -37,6 +37,8 @@ struct entry *set_create(struct bytes key, struct bytes first, size_t expected);
 FIRN_MUST_USE int set_contains(struct entry *entry, struct bytes member);
 /* The same leaving every page where it is, so that bytes of a walk over another (or the same) set stay. */
 FIRN_MUST_USE int set_contains_still(struct entry *entry, struct bytes member);
+/* Whether every page is in DRAM, so that nothing needs to be touched. */
+int set_is_resident(const struct entry *entry);
 /* Make sure ${member}'s page can be read: 0, or FIRN_EFAULT having recorded it. */
 FIRN_MUST_USE int set_touch(struct entry *entry, struct bytes member);
 /* The same for all pages, asking for as many missing ones at once as a fault set holds. When more than

@@ -248,19 +248,24 @@ void table_prefetch_bucket(const struct table *table, uint64_t hash) {
     if (table->used == 0) return;
     struct place place = place_of(table, hash);
     __builtin_prefetch(&place.segment->buckets[place.home]);
+    /* Often where a full bucket passed its keys on to. */
+    __builtin_prefetch(&place.segment->buckets[next_bucket(place.home, place.buckets)]);
 }
 
 void table_prefetch_entry(const struct table *table, uint64_t hash) {
     if (table->used == 0) return;
     struct place place = place_of(table, hash);
-    const struct bucket *bucket = &place.segment->buckets[place.home];
-    unsigned match = bucket_match(bucket, hash_tag(hash));
-    for (; match != 0; match &= match - 1) {
-        uint64_t slot = bucket->slots[__builtin_ctz(match)];
-        if (slot >> 48 != place.stored) continue;
-        __builtin_prefetch(table_slot_entry(slot));
-        __builtin_prefetch((const uint8_t *)table_slot_entry(slot) + 64); /* most of a short value */
-        return;
+    uint8_t tag = hash_tag(hash);
+    for (unsigned i = place.home, step = 0;; i = next_bucket(i, place.buckets), step++) {
+        const struct bucket *bucket = &place.segment->buckets[i];
+        for (unsigned match = bucket_match(bucket, tag); match != 0; match &= match - 1) {
+            uint64_t slot = bucket->slots[__builtin_ctz(match)];
+            if (slot >> 48 != place.stored) continue;
+            __builtin_prefetch(table_slot_entry(slot));
+            __builtin_prefetch((const uint8_t *)table_slot_entry(slot) + 64); /* most of a short value */
+            return;
+        }
+        if (bucket->passed == 0 || step == reach_of(place.buckets)) return;
     }
 }
 

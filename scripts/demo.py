@@ -62,9 +62,8 @@ def read_index():
         text = subprocess.run(["/usr/lib/apt/apt-helper", "cat-file", path], stdout=subprocess.PIPE, check=True).stdout
         for stanza in text.split(b"\n\n"):
             stanza = stanza.strip(b"\n")
-            if not stanza.startswith(b"Package: ") or stanza in seen:
+            if not stanza.startswith(b"Package: "):
                 continue
-            seen.add(stanza)
             fields, last = {}, None
             for line in stanza.split(b"\n"):
                 if line[:1] in b" \t" and last:
@@ -72,7 +71,10 @@ def read_index():
                 else:
                     last, _, value = line.partition(b": ")
                     fields[last] = value
-            packages.append((fields[b"Package"] + b"_" + fields.get(b"Version", b""), stanza, fields))
+            name = fields[b"Package"] + b"_" + fields.get(b"Version", b"")
+            if name not in seen:  # security updates stand in several lists
+                seen.add(name)
+                packages.append((name, stanza, fields))
     return packages
 
 
@@ -189,7 +191,7 @@ def read_back(connection, packages, prefixes, in_last):
         row = sorted(times.get(tier, []))
         if row:
             print(f"  {tier:<6} {len(row) / READS:8.1%} {row[len(row) // 2] * 1e6:8.0f} us {row[int(len(row) * 0.99)] * 1e6:8.0f} us {row[-1] * 1e6:8.0f} us")
-    promoted = int(after.get("tier_dram_promotions", 0)) - int(before.get("tier_dram_promotions", 0))
+    promoted = sum(int(after.get(f"tier_{tier}_promotions", 0)) - int(before.get(f"tier_{tier}_promotions", 0)) for tier in ("pmem", "nvme"))
     print(f"\n  promoted meanwhile: {promoted}; faults that held up the server: {after.get('tier_sync_faults', '?')}")
     return wrong
 

@@ -124,6 +124,50 @@ class Tiers(unittest.TestCase):
             self.assertEqual([client.receive() for _ in range(500)], [value_of(i, 2000) for i in range(500)])
             client.close(), hot.close()
 
+    def test_keys_off_dram_answer_exactly(self):
+        """More keys than their entries would fit into memory: unused ones sink to NVMe, and nothing can be told from outside but time."""
+        count = 120_000 if QUICK else 250_000
+        with tiered("20mb" if QUICK else "24mb", None) as server:
+            client = server.client(timeout=300)
+            for start in range(0, count, 1000):
+                replies = client.pipeline([("SET", "off:dram:key:%08d" % i, value_of(i, 104)) for i in range(start, start + 1000)])
+                self.assertEqual(set(map(str, replies)), {"OK"})
+            self.assertEqual(client("DBSIZE"), count)
+            rng = random.Random(9)
+            sample = rng.sample(range(count), 2000)
+            sunk = sum(b"nvme" == dict(zip(*[iter(client("TIER", "WHERE", "off:dram:key:%08d" % i))] * 2))[b"key"] for i in sample)
+            self.assertGreater(sunk, 200)
+            for i in sample:
+                self.assertEqual(client("GET", "off:dram:key:%08d" % i), value_of(i, 104))
+            self.assertEqual(client("EXISTS", *("off:dram:key:%08d" % i for i in sample)), len(sample))
+            self.assertEqual(client("EXISTS", *("no:such:key:%d" % i for i in sample)), 0)
+            seen, cursor = set(), b"0"
+            while True:
+                cursor, keys = client("SCAN", cursor, "COUNT", 1000)
+                seen.update(keys)
+                if cursor == b"0":
+                    break
+            self.assertEqual(len(seen), count)
+            self.assertEqual(len(client("KEYS", "off:dram:key:000001??")), 100)
+            self.assertIn(client("RANDOMKEY"), seen)
+            renamed, deleted, changed = sample[:300], sample[300:600], sample[600:900]
+            for i in renamed:
+                self.assertEqual(client("RENAME", "off:dram:key:%08d" % i, "renamed:%d" % i), "OK")
+            self.assertEqual(client("DEL", *("off:dram:key:%08d" % i for i in deleted)), len(deleted))
+            self.assertEqual(client("MSET", *(part for i in changed for part in ("off:dram:key:%08d" % i, "changed %d" % i))), "OK")
+            self.assertEqual(client("DBSIZE"), count - len(deleted))
+            client.pipeline([("SET", "push:%d" % i, value_of(i, 400)) for i in range(60000)])
+            for i in renamed:
+                self.assertEqual(client("GET", "renamed:%d" % i), value_of(i, 104))
+            self.assertEqual(client("MGET", *("off:dram:key:%08d" % i for i in deleted)), [None] * len(deleted))
+            self.assertEqual(client("MGET", *("off:dram:key:%08d" % i for i in changed)), [b"changed %d" % i for i in changed])
+            self.assertEqual(client("TYPE", "off:dram:key:%08d" % sample[1000]), "string")
+            self.assertEqual(client("EXPIRE", "off:dram:key:%08d" % sample[1000], 1000), 1)
+            self.assertEqual(client("TTL", "off:dram:key:%08d" % sample[1000]), 1000)
+            self.assertEqual(client("FLUSHALL"), "OK")
+            self.assertEqual(client("DBSIZE"), 0)
+            client.close()
+
     def test_everything_changes_while_it_moves(self):
         """Several clients write, read and delete under pressure; each checks its own keys byte for byte."""
         with tiered("48mb", "32mb") as server:

@@ -14,7 +14,7 @@
 #include "cmd/command.h"
 #include "page/fault.h"
 
-#define LOOKUPS_TOUCHED_MAX FAULT_SET_MAX
+#define LOOKUPS_TOUCHED_MAX FAULT_TOUCH_MAX
 
 enum algebra_kind { INTERSECTION, UNION, DIFFERENCE };
 
@@ -94,12 +94,14 @@ static void algebra_prepare(struct algebra *algebra) {
 
 /* --- pages --- */
 
+/* Stops when no more can be asked for: the run after this one asks for the rest. */
 static int touch_lookups(struct bytes member, void *ctx) {
     struct algebra *algebra = ctx;
     for (size_t i = 1; i < algebra->count; i++) {
         int error = set_touch(algebra->sets[i], member);
-        if (error != 0 && error != FIRN_EFAULT) return error;
-        if (error == FIRN_EFAULT) algebra->found = 1;
+        if (error == 0) continue;
+        algebra->found = 1;
+        if (error != FIRN_EFAULT || fault_current()->count == FAULT_SET_MAX) return error;
     }
     return 0;
 }

@@ -12,6 +12,7 @@
 #include "ds/glob.h"
 #include "ds/int_map.h"
 #include "ds/number.h"
+#include "page/fault.h"
 
 /* --- SMEMBERS --- */
 
@@ -141,15 +142,19 @@ static uint64_t *random_state_of(const struct call *call) {
     return state;
 }
 
-#define DRAWS_TOUCHED_MAX 64u /* for more, all pages are asked for */
+#define DRAWS_TOUCHED_MAX (FAULT_TOUCH_MAX / 2) /* for more, all pages are asked for */
 
 /* The pages of ${count} draws from ${state} on. */
 static int touch_draws(struct entry *entry, uint64_t state, uint64_t count) {
+    if (set_is_resident(entry)) return 0;
     if (count > DRAWS_TOUCHED_MAX) return set_touch_all(entry);
     int result = 0;
     for (uint64_t i = 0; i < count; i++) {
         int error = set_random(entry, &state, NULL, NULL);
-        if (error != 0 && (result == 0 || error != FIRN_EFAULT)) result = error;
+        if (error != 0 && error != FIRN_EFAULT) return error;
+        if (error == 0) continue;
+        result = error;
+        if (fault_current()->count == FAULT_SET_MAX) break; /* the run after this one asks for the rest */
     }
     return result;
 }

@@ -64,12 +64,12 @@ for step in $steps; do
     unit) build dev && ctest_run dev 'fast' ;;
     asan)
         build asan && ctest_run asan 'unit|model|fault'
-        [ -x build-asan/firn-server ] && logged 'black box, asan, random' tests/blackbox/run.py --server build-asan/firn-server --stress random --quick ;;
+        [ -x build-asan/firn-server ] && logged 'black box, asan, random' tests/blackbox/run.py --server build-asan/firn-server --stress random --quick --jobs "$jobs" ;;
     tsan) build tsan && TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" ctest_run tsan 'unit|model|fault' ;;
     blackbox)
         build release || continue
         for mode in off pmem nvme random; do
-            logged "black box, $mode" tests/blackbox/run.py --server build-release/firn-server --stress "$mode"
+            logged "black box, $mode" tests/blackbox/run.py --server build-release/firn-server --stress "$mode" --jobs "$jobs"
         done
         logged 'differential' tests/diff/run.py --server build-release/firn-server ;;
     suite)

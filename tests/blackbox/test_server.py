@@ -132,6 +132,7 @@ class Program(unittest.TestCase):
             except OSError:
                 self.assertLess(time.time(), deadline)
                 time.sleep(0.05)
+        self.assertEqual(client("PING"), "PONG")
         pid = int(open(os.path.join(server.folder, "firn.pid")).read())
         self.assertEqual(int(dict(row.split(":", 1) for row in client("INFO", "server").decode().split("\r\n") if ":" in row)["process_id"]), pid)
         client.send("SHUTDOWN", "NOSAVE")

@@ -301,6 +301,10 @@ int tier_turn(void) {
     return again | tier_read_callbacks_pending() | tier_manager.completions_left;
 }
 
+int tier_submit(void) {
+    return tier_manager.enabled ? tier_read_submit() : 0;
+}
+
 /* All data was dropped and its records were discarded one by one: let the backends forget their dead space at
  * once. */
 static void clear_backends(void) {

@@ -109,6 +109,9 @@ void tier_complete(void);
 /* Before the loop sleeps: submit recorded reads; demote as the zone asks for, at most TIER_TURN_US_MAX.
  * Returns nonzero when it wants another turn soon (do not sleep long). */
 int tier_turn(void);
+/* Hand the reads that commands asked for since tier_turn to the device: without it they would wait for the
+ * next event. Returns whether it must be called again without sleeping. Executor; does not block. */
+int tier_submit(void);
 /* Every 100 ms: statistics, backend cron, page clock, truth about resident memory. */
 void tier_cron(int idle);
 

@@ -132,6 +132,7 @@ static int before_sleep(void *ctx) {
     if (reaping_due) reaping_due = db_reap_some(TIER_TURN_US_MAX);
     int again = tier_turn();
     again |= net_turn();
+    again |= tier_submit(); /* of clients that went on in net_turn */
     uint64_t used = tier_memory_used();
     if (used > server_state.memory_peak) server_state.memory_peak = used;
     return again || expiry_due || reaping_due || server_state.stopping;

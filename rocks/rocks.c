@@ -106,8 +106,8 @@ static struct tier_backend *backend_create(const struct tier_backend_config *con
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&backend->changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    rocks__queue_init(&backend->reads);
-    rocks__queue_init(&backend->writes);
+    rocks__queue_init(&backend->reads, backend->reader_count);
+    rocks__queue_init(&backend->writes, 1);
     return backend;
 }
 

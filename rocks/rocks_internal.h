@@ -115,15 +115,16 @@ struct rocks_queue {
     pthread_cond_t filled;
     struct tier_operation **slots; /* ROCKS_QUEUE_OPERATIONS */
     size_t head, tail;
-    unsigned waiting;
+    unsigned workers, waiting; /* all; those asleep */
     int closed;
 };
 
-void rocks__queue_init(struct rocks_queue *queue);
+/* For ${workers} threads that will pop. */
+void rocks__queue_init(struct rocks_queue *queue, unsigned workers);
 void rocks__queue_fini(struct rocks_queue *queue);
 /* Free places. The executor is the only one who pushes, so they stay free until it does. */
 size_t rocks__queue_room(struct rocks_queue *queue);
-/* Append all (there must be room) and wake one worker; workers wake each other. Executor. */
+/* Append all (there must be room); wakes a worker if there are too few awake for it. Executor. */
 void rocks__queue_push(struct rocks_queue *queue, struct tier_operation **operations, size_t count);
 /* Wait for work: up to ${limit} operations, but not more than a ${share}th of what is there; 0 when closed
  * and empty. */

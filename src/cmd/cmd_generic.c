@@ -164,6 +164,8 @@ static int copy_entry(struct entry *source, struct bytes key, struct entry **cop
         entry_free(copy);
         return error;
     }
+    /* It may share pages, and a shared page's record below names the source. */
+    if (copy->flags & ENTRY_REF) copy->flags |= ENTRY_RENAMED;
     *copy_out = copy;
     return 0;
 }

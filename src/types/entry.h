@@ -53,7 +53,7 @@ enum encoding {
 #define ENTRY_PINNED 0x08u /* TIER PIN: never demoted */
 #define ENTRY_MOVING                                                                                         \
     0x10u /* a demotion of this entry is in flight: changing, moving or freeing it must tier_forget it */
-#define ENTRY_RENAMED   0x40u /* the record below was written under another key */
+#define ENTRY_RENAMED   0x40u /* the record below may name another key: renamed, or a copy */
 #define ENTRY_FIELD_TTL 0x20u /* hash with fields that expire (is in the field expiry index) */
 
 struct entry {

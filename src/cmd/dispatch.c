@@ -278,6 +278,7 @@ static int park_unfinished(struct client *client, const struct command *command,
  * Ask for all of them before it runs: 0, or FIRN_EFAULT.
  */
 static int touch_sunk_keys(const struct call *call) {
+    if (call->argc < 3) return 0; /* one key at most */
     unsigned positions[SUNK_KEYS_MAX];
     int count = command_keys(call->command, call->argv, call->argc, positions, NULL, SUNK_KEYS_MAX),
         error = 0;

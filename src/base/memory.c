@@ -276,6 +276,9 @@ static int memory_read_statm(unsigned long *resident_out, unsigned long *shared_
 }
 
 size_t memory_resident_anonymous(void) {
+#ifdef FIRN_SANITIZED
+    return 0;
+#endif
     unsigned long resident, shared;
     if (!memory_read_statm(&resident, &shared) || shared > resident) return 0;
     return (size_t)(resident - shared) * (size_t)sysconf(_SC_PAGESIZE);

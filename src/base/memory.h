@@ -32,8 +32,8 @@ size_t memory_usable(const void *pointer);
 size_t memory_good_size(size_t bytes);
 /* Sum over threads of bytes in use. Any thread; other threads' parts may be a moment old. */
 size_t memory_used(void);
-/* Resident anonymous bytes of the process (RssAnon), from the kernel; 0 when not known. A few microseconds.
- */
+/* Resident anonymous bytes of the process (RssAnon), from the kernel; 0 when not known, as under a sanitizer,
+ * most of whose resident memory is its own shadow and quarantine. A few microseconds. */
 size_t memory_resident_anonymous(void);
 /* Resident bytes of the process, all kinds. */
 size_t memory_resident(void);

@@ -124,7 +124,6 @@ class Tiers(unittest.TestCase):
             self.assertEqual([client.receive() for _ in range(500)], [value_of(i, 2000) for i in range(500)])
             client.close(), hot.close()
 
-    @unittest.skipIf(firn.SANITIZED, "a sanitizer's own memory leaves no room at 20 MB; keys sink in every stress mode there too")
     def test_keys_off_dram_answer_exactly(self):
         """More keys than their entries would fit into memory: unused ones sink to NVMe, and nothing can be told from outside but time."""
         count = 120_000 if QUICK else 250_000
@@ -137,7 +136,8 @@ class Tiers(unittest.TestCase):
             rng = random.Random(9)
             sample = rng.sample(range(count), 2000)
             sunk = sum(b"nvme" == dict(zip(*[iter(client("TIER", "WHERE", "off:dram:key:%08d" % i))] * 2))[b"key"] for i in sample)
-            self.assertGreater(sunk, 200)
+            # A sanitizer's build has no resident memory to obey (base/memory.h), so fewer need to go.
+            self.assertGreater(sunk, 0 if firn.SANITIZED else 200)
             for i in sample:
                 self.assertEqual(client("GET", "off:dram:key:%08d" % i), value_of(i, 104))
             self.assertEqual(client("EXISTS", *("off:dram:key:%08d" % i for i in sample)), len(sample))

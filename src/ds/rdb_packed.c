@@ -8,6 +8,7 @@
  * size unused value unused-bytes..., 0xff. A size is one byte, or 254 and u32.
  */
 #include "base/assert.h"
+#include "ds/listpack.h"
 #include "ds/rdb_format.h"
 
 #define PACKED_END 0xffu
@@ -40,43 +41,19 @@ static void packed_small(struct rdb_packed *packed, int64_t value, struct bytes 
     *element_out = bytes_of(packed->digits, number_format_int(value, packed->digits));
 }
 
-/* How many bytes the size at a listpack element's end takes. */
-static size_t listpack_back_bytes(size_t size) {
-    if (size <= 127) return 1;
-    if (size < 16383) return 2;
-    if (size < 2097151) return 3;
-    return size < 268435455 ? 4 : 5;
-}
-
 static int listpack_element(struct rdb_packed *packed, struct bytes *element_out) {
     struct rdb_reader *reader = &packed->reader;
-    const uint8_t *start = reader->at;
-    uint8_t first = 0, second = 0;
-    struct bytes raw;
-    int error = rdb_read_byte(reader, &first);
+    struct listpack_reader at = {reader->at, reader->at + reader->left - 1};
+    struct listpack_element element;
+    int error = listpack_read(&at, &element);
     if (error != 0) return error;
-    if (first < 0x80) {
-        packed_small(packed, first, element_out);
-    } else if (first < 0xc0) {
-        error = rdb_read_raw(reader, first & 0x3f, element_out);
-    } else if (first < 0xe0) {
-        error = rdb_read_byte(reader, &second);
-        int64_t value = (first & 0x1f) << 8 | second;
-        packed_small(packed, value >= 4096 ? value - 8192 : value, element_out);
-    } else if (first < 0xf0) {
-        error = rdb_read_byte(reader, &second);
-        if (error == 0) error = rdb_read_raw(reader, (size_t)(first & 0x0f) << 8 | second, element_out);
-    } else if (first == 0xf0) {
-        error = rdb_read_raw(reader, 4, &raw);
-        if (error == 0) error = rdb_read_raw(reader, bytes_load32(raw.data), element_out);
-    } else if (first <= 0xf4) {
-        static const size_t sizes[] = {2, 3, 4, 8};
-        error = packed_integer(packed, sizes[first - 0xf1], element_out);
-    } else {
-        error = FIRN_ECORRUPT;
-    }
-    if (error != 0) return error;
-    return rdb_read_raw(reader, listpack_back_bytes((size_t)(reader->at - start)), &raw);
+    reader->left -= (size_t)(at.at - reader->at);
+    reader->at = at.at;
+    if (element.text != NULL)
+        *element_out = bytes_of(element.text, element.size);
+    else
+        packed_small(packed, element.integer, element_out);
+    return 0;
 }
 
 static int ziplist_integer(struct rdb_packed *packed, uint8_t first, struct bytes *element_out) {
@@ -148,55 +125,9 @@ void rdb_listpack_begin(struct bytes_builder *out) {
     bytes_builder_append(out, "\0\0\0\0\0\0", 6);
 }
 
-static void listpack_append_integer(struct bytes_builder *out, int64_t value) {
-    uint8_t text[9];
-    bytes_store64(text + 1, (uint64_t)value);
-    if (value >= 0 && value <= 127) {
-        bytes_builder_append_byte(out, (uint8_t)value);
-    } else if (value >= -4096 && value <= 4095) {
-        text[0] = (uint8_t)(0xc0 | ((uint64_t)value >> 8 & 0x1f));
-        text[1] = (uint8_t)value;
-        bytes_builder_append(out, text, 2);
-    } else if (value >= INT16_MIN && value <= INT16_MAX) {
-        text[0] = 0xf1;
-        bytes_builder_append(out, text, 3);
-    } else if (value >= -8388608 && value <= 8388607) {
-        text[0] = 0xf2;
-        bytes_builder_append(out, text, 4);
-    } else if (value >= INT32_MIN && value <= INT32_MAX) {
-        text[0] = 0xf3;
-        bytes_builder_append(out, text, 5);
-    } else {
-        text[0] = 0xf4;
-        bytes_builder_append(out, text, 9);
-    }
-}
-
 void rdb_listpack_append(struct bytes_builder *out, struct bytes element) {
-    size_t start = out->size;
-    int64_t value;
-    uint8_t text[5];
-    if (element.size <= NUMBER_INT_TEXT_MAX && number_parse_int(element, &value) == 0) {
-        listpack_append_integer(out, value);
-    } else {
-        if (element.size < 64) {
-            bytes_builder_append_byte(out, (uint8_t)(0x80 | element.size));
-        } else if (element.size < 4096) {
-            text[0] = (uint8_t)(0xe0 | element.size >> 8);
-            text[1] = (uint8_t)element.size;
-            bytes_builder_append(out, text, 2);
-        } else {
-            text[0] = 0xf0;
-            bytes_store32(text + 1, (uint32_t)element.size);
-            bytes_builder_append(out, text, 5);
-        }
-        bytes_builder_append(out, element.data, element.size);
-    }
-    size_t size = out->size - start, back = listpack_back_bytes(size);
-    for (size_t i = 0; i < back; i++) {
-        uint8_t digit = (uint8_t)(size >> 7 * (back - 1 - i) & 0x7f);
-        bytes_builder_append_byte(out, i > 0 ? digit | 0x80 : digit);
-    }
+    uint8_t *at = bytes_builder_reserve(out, element.size + LISTPACK_TEXT_OVERHEAD_MAX);
+    out->size += (size_t)(listpack_put_text(at, element) - at);
 }
 
 void rdb_listpack_end(struct bytes_builder *out, size_t begin, size_t count) {

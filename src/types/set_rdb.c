@@ -53,11 +53,11 @@ static int set_encode_as_listpack(struct entry *entry, struct bytes_builder *out
 }
 
 static int set_encode_as_integers(struct entry *entry, struct bytes_builder *out) {
-    struct set__slot slot;
+    struct packed_slot slot;
     struct bytes payload;
     struct intset_view view;
-    set__open(entry, 0, &slot);
-    int error = set__read(&slot, 0, &payload);
+    packed_slot_open(entry, 0, &slot);
+    int error = packed_slot_read(&slot, 0, &payload);
     if (error == 0) error = intset_page_open(payload, &view);
     if (error != 0) return error;
     struct bytes_builder form = {0};

@@ -22,10 +22,6 @@ int cmd_wait(struct call *call) {
     if (replicas > 0) { /* none will ever acknowledge: wait as long as asked for */
         enum dispatch_wake wake = dispatch_wait(call->client, timeout_ms);
         if (wake == DISPATCH_WAKE_NONE) return FIRN_EPARKED;
-        if (wake == DISPATCH_WAKE_ERROR) {
-            reply_error(call->reply, "-UNBLOCKED client unblocked via CLIENT UNBLOCK");
-            return 0;
-        }
     }
     reply_integer(call->reply, 0);
     return 0;

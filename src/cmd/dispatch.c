@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cmd/blocking.h"
 #include "cmd/call.h"
 #include "cmd/cmd_monitor.h"
 #include "cmd/dispatch_internal.h"
@@ -220,6 +221,14 @@ static struct bytes *redact(const struct call *call) {
     return shown;
 }
 
+/* Show the command to MONITOR, if that has not been done when it began to wait. */
+static void feed_monitors(struct client *client, const struct command *command, const struct bytes *argv,
+                          size_t argc) {
+    const struct dispatch_state *state = client->dispatch_state;
+    if (dispatch_config.loading || (command->flags & (COMMAND_SKIP_MONITOR | COMMAND_ADMIN))) return;
+    if (state == NULL || !state->monitored) cmd_monitor_feed(client, argv, argc);
+}
+
 /* The command has run to its end: statistics, slow log, MONITOR. */
 static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
     struct client *client = call->client;
@@ -239,9 +248,7 @@ static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
     if (dispatch_config.slowlog_log_slower_than_us >= 0 && us >= dispatch_config.slowlog_log_slower_than_us &&
         !(command->flags & COMMAND_SKIP_SLOWLOG))
         slowlog_add(client, argv, call->argc, us);
-    if (__builtin_expect(dispatch_stats.monitors != 0, 0) && !dispatch_config.loading &&
-        !(command->flags & (COMMAND_SKIP_MONITOR | COMMAND_ADMIN)))
-        cmd_monitor_feed(client, argv, call->argc);
+    if (__builtin_expect(dispatch_stats.monitors != 0, 0)) feed_monitors(client, command, argv, call->argc);
     memory_free(shown);
     memory_free(call->rewritten_argv);
 }
@@ -266,7 +273,13 @@ static int park_unfinished(struct client *client, const struct command *command,
     struct dispatch_state *state = dispatch__state(client);
     state->command = command;
     state->run_ns += ns;
-    if (result == FIRN_EPARKED) return dispatch__park_wait(state);
+    if (result == FIRN_EPARKED) {
+        if (dispatch_stats.monitors != 0) {
+            feed_monitors(client, command, client->request.argv, client->request.argc);
+            state->monitored = 1;
+        }
+        return dispatch__park_wait(state);
+    }
     dispatch_stats.faulted_runs++;
     if (++state->faults >= DISPATCH_FAULTS_MAX || (client->flags & CLIENT_INTERNAL)) return 0;
     if (result == FIRN_EBUSY) return dispatch__park_delay(state, 1000, STAGE_RUN);
@@ -291,6 +304,16 @@ static int touch_sunk_keys(const struct call *call) {
     return error;
 }
 
+/* Whether a key of the command is held for a waiter (blocking.h, B1). */
+static int names_held_key(const struct call *call) {
+    unsigned positions[LOOK_AHEAD_KEYS_MAX];
+    int count = command_keys(call->command, call->argv, call->argc, positions, NULL, LOOK_AHEAD_KEYS_MAX);
+    for (int i = 0; i < count && i < (int)LOOK_AHEAD_KEYS_MAX; i++) {
+        if (blocking_is_held(call->db, call->argv[positions[i]])) return 1;
+    }
+    return 0;
+}
+
 /* Run the handler, in ${mode}. 0 done, 1 parked. */
 static int run(struct client *client, const struct command *command, enum fault_mode mode) {
     struct dispatch_state *state = client->dispatch_state;
@@ -299,6 +322,9 @@ static int run(struct client *client, const struct command *command, enum fault_
     struct call call;
     call_init(&call, client, command, client->request.argv, client->request.argc);
     client->command = command;
+    if (__builtin_expect(blocking_held > 0, 0) && mode == FAULT_ASYNC &&
+        (state == NULL || state->waiter == NULL) && names_held_key(&call))
+        return dispatch__park_held(dispatch__state(client));
     running_client = client;
     uint64_t hits = db_stats.keyspace_hits, misses = db_stats.keyspace_misses;
     uint64_t begin = ticks();
@@ -411,15 +437,51 @@ static const struct command *identify(struct client *client) {
     return command;
 }
 
+/* CLIENT UNBLOCK ERROR ended the wait of ${client}. Returns 0 for execute. */
+static int fail_unblocked(struct client *client) {
+    struct dispatch_state *state = client->dispatch_state;
+    uint64_t errors_before = client->reply.errors;
+    struct call call;
+    call_init(&call, client, client->command, client->request.argv, client->request.argc);
+    reply_error(&client->reply, "-UNBLOCKED client unblocked via CLIENT UNBLOCK");
+    finish(&call, state->run_ns, errors_before);
+    dispatch__command_done(state);
+    client->command = NULL;
+    next_reply_mode(client);
+    return 0;
+}
+
+/* Execute is called again for a client that was parked. */
+static int resume(struct client *client, struct dispatch_state *state) {
+    enum parked parked = state->parked;
+    dispatch__unpark(state);
+    if (parked == PARKED_SERVED) return 0;
+    if (state->woken == DISPATCH_WAKE_ERROR) return fail_unblocked(client);
+    return execute_from(client, client->command, state->stage);
+}
+
 int dispatch_execute(struct client *client) {
     struct dispatch_state *state = client->dispatch_state;
+    int parked;
     if (state != NULL && state->parked != PARKED_NOT) {
         if (!state->ready) return 1;
-        dispatch__unpark(state);
-        return execute_from(client, client->command, state->stage);
+        parked = resume(client, state);
+    } else {
+        const struct command *command = identify(client);
+        parked = command == NULL ? 0 : execute_from(client, command, STAGE_PAUSE);
     }
-    const struct command *command = identify(client);
-    return command == NULL ? 0 : execute_from(client, command, STAGE_PAUSE);
+    if (__builtin_expect(blocking_ready > 0, 0)) blocking_serve();
+    return parked;
+}
+
+enum dispatch_rerun dispatch__rerun(struct client *client) {
+    struct dispatch_state *state = client->dispatch_state;
+    FIRN_ASSERT(state->parked == PARKED_WAIT && !state->ready);
+    dispatch__unpark(state);
+    if (run(client, client->command, FAULT_ASYNC))
+        return state->parked == PARKED_WAIT ? DISPATCH_RERUN_AGAIN : DISPATCH_RERUN_STUCK;
+    dispatch__park_served(state);
+    return DISPATCH_RERUN_DONE;
 }
 
 int dispatch_run(struct client *client, const struct bytes *argv, size_t argc) {
@@ -502,6 +564,31 @@ void dispatch_client_hooks(struct client_hooks *hooks_out) {
     hooks_out->disconnecting = disconnecting;
 }
 
+/* --- changes of the keyspace --- */
+
+static void key_changed(struct db *db, struct bytes key) {
+    if (blocking_keys > 0) blocking_changed(db, key);
+}
+
+static void flushing(struct db *db) {
+    if (blocking_keys > 0) blocking_changed_all(db);
+}
+
+static void swapping(struct db *a, struct db *b) {
+    if (blocking_keys == 0) return;
+    blocking_changed_all(a);
+    blocking_changed_all(b);
+}
+
+/* The hook is there only while somebody wants it: a change then costs nothing more than a test. */
+void dispatch__follow_changes(void) {
+    db_hooks.changed = blocking_keys > 0 ? key_changed : NULL;
+}
+
+void dispatch_turn(void) {
+    if (blocking_ready > 0) blocking_serve();
+}
+
 /* --- start and stop --- */
 
 void dispatch_start(struct loop *loop) {
@@ -509,6 +596,8 @@ void dispatch_start(struct loop *loop) {
     counter_init();
     dispatch__stats_start();
     dispatch__park_start(loop);
+    db_hooks.flushing = flushing;
+    db_hooks.swapping = swapping;
 }
 
 void dispatch_stop(void) {

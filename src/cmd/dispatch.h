@@ -58,6 +58,8 @@ void dispatch_stop(void);
 void dispatch_client_hooks(struct client_hooks *hooks_out);
 /* Every 100 ms. */
 void dispatch_cron(void);
+/* Once a turn, before the network's: what changed by itself (expiry, eviction) wakes who waits for it. */
+void dispatch_turn(void);
 
 /* The execute hook: 0 done, 1 parked. */
 int dispatch_execute(struct client *client);
@@ -84,9 +86,10 @@ enum dispatch_wake { DISPATCH_WAKE_NONE, DISPATCH_WAKE_READY, DISPATCH_WAKE_TIME
  * A client that cannot wait (CLIENT_INTERNAL) gets TIMEOUT at once.
  */
 enum dispatch_wake dispatch_wait(struct client *client, int64_t timeout_ms);
-/* End the wait of ${client}: 1, or 0 if it is not in one. */
+/* End the wait of ${client}: 1, or 0 if it is not in one. ERROR: it is answered with -UNBLOCKED, without
+ * being run again. */
 int dispatch_wake(struct client *client, enum dispatch_wake how);
-/* Whether ${client} is in such a wait. */
+/* Whether ${client} is in such a wait, or in one of call_block (blocking.h). */
 int dispatch_is_waiting(const struct client *client);
 
 /* --- statistics --- */
@@ -107,6 +110,7 @@ struct dispatch_stats {
     uint64_t sync_runs;     /* commands switched to blocking reads after too many faults */
     uint64_t slowlog_commands, slowlog_us_total, slowlog_us_max;
     uint64_t parked_pages, parked_memory, parked_delay, parked_pause, waiting; /* clients parked now */
+    uint64_t timed; /* of those waiting, with a timeout */
     uint64_t monitors;
 };
 extern struct dispatch_stats dispatch_stats;

@@ -19,7 +19,16 @@ _Static_assert(FAULT_TOUCH_MAX / FAULT_SET_MAX < DISPATCH_FAULTS_MAX,
                "a large value can be brought in by faults");
 
 /* What a client waits for. The number is client->parked. */
-enum parked { PARKED_NOT, PARKED_PAGES, PARKED_MEMORY, PARKED_DELAY, PARKED_PAUSE, PARKED_WAIT };
+enum parked {
+    PARKED_NOT,
+    PARKED_PAGES,
+    PARKED_MEMORY,
+    PARKED_DELAY,
+    PARKED_PAUSE,
+    PARKED_WAIT,
+    PARKED_HELD,  /* a key of the command is held (blocking.h, B1) */
+    PARKED_SERVED /* a waiter that has been run: its connection only has to go on */
+};
 
 /* From where the command goes on when the wait is over (X2). */
 enum stage { STAGE_PAUSE, STAGE_ADMIT, STAGE_RUN };
@@ -44,6 +53,8 @@ struct dispatch_state {
     int64_t due_us;           /* PARKED_DELAY without a loop: when */
     int64_t wait_ms;          /* PARKED_WAIT: how long, 0 for ever */
     enum dispatch_wake woken; /* PARKED_WAIT: how the wait ended, until the command has asked */
+    int monitored;            /* MONITOR has been shown this command */
+    struct waiter *waiter;    /* in call_block (blocking.c) */
     uint64_t ticket;          /* order among parked writers */
     struct dispatch_state *next, *previous; /* list of the same kind of wait: MEMORY, PAUSE, DELAY */
 };
@@ -57,6 +68,16 @@ int dispatch__park_memory(struct dispatch_state *state);
 int dispatch__park_delay(struct dispatch_state *state, int64_t delay_us, enum stage stage);
 int dispatch__park_pause(struct dispatch_state *state);
 int dispatch__park_wait(struct dispatch_state *state);
+int dispatch__park_held(struct dispatch_state *state);
+/* A key was released: those parked for one try again. */
+void dispatch__wake_held(void);
+/* Run the command of a waiting client now. DONE: the reply is written, the client goes on by itself; AGAIN:
+ * it waits again; STUCK: it waits for pages. Not inside a command. */
+enum dispatch_rerun { DISPATCH_RERUN_DONE, DISPATCH_RERUN_AGAIN, DISPATCH_RERUN_STUCK };
+enum dispatch_rerun dispatch__rerun(struct client *client);
+void dispatch__park_served(struct dispatch_state *state);
+/* Somebody waits for keys or watches them, or nobody any more: listen to the keyspace or not. */
+void dispatch__follow_changes(void);
 /* The wait is over and execute was called again. */
 void dispatch__unpark(struct dispatch_state *state);
 /* The command has run: forget pages and counts. */

@@ -6,8 +6,8 @@
  * until it has run: a command that finds its pages one after the other would otherwise lose the first while
  * it waits for the last. MEMORY  first come, first served: tier_on_room tries the oldest writers again. DELAY
  * the pressure zone asks for microseconds; they are owed until they make a millisecond, then a timer waits
- * for them. PAUSE   CLIENT PAUSE, until unpause or its end. OTHER   the command arranged its wake-up itself
- * (FIRN_EPARKED).
+ * for them. PAUSE   CLIENT PAUSE, until unpause or its end. WAIT    the command arranged its wake-up itself
+ * (FIRN_EPARKED: dispatch_wait, call_block). HELD    a key of the command is held for a waiter (blocking.h).
  *
  * W1 A state is in the list of its kind exactly while it is parked for that kind and not ready.
  * W2 ready is set once per wait, together with client_resume.
@@ -15,6 +15,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "cmd/blocking.h"
 #include "cmd/dispatch_internal.h"
 #include "cmd/latency.h"
 
@@ -25,7 +26,7 @@ struct waiting {
 };
 
 static struct loop *park_loop;
-static struct waiting writers, delayed, paused;
+static struct waiting writers, delayed, paused, held;
 static uint64_t next_ticket;
 static enum dispatch_pause pause_mode;
 static int64_t pause_until_ms;
@@ -37,6 +38,7 @@ static struct waiting *list_of(enum parked kind) {
     return kind == PARKED_MEMORY  ? &writers
            : kind == PARKED_DELAY ? &delayed
            : kind == PARKED_PAUSE ? &paused
+           : kind == PARKED_HELD  ? &held
                                   : NULL;
 }
 
@@ -82,6 +84,8 @@ static void count(enum parked kind, int64_t change) {
     case PARKED_DELAY: dispatch_stats.parked_delay += (uint64_t)change; break;
     case PARKED_PAUSE: dispatch_stats.parked_pause += (uint64_t)change; break;
     case PARKED_WAIT: dispatch_stats.waiting += (uint64_t)change; break;
+    case PARKED_HELD:
+    case PARKED_SERVED:
     case PARKED_NOT: break;
     }
 }
@@ -128,6 +132,7 @@ void dispatch__unpark(struct dispatch_state *state) {
     struct waiting *list = list_of(state->parked);
     if (list != NULL && !state->ready) list_remove(list, state);
     count(state->parked, -1);
+    if (state->parked == PARKED_WAIT && state->wait_ms > 0) dispatch_stats.timed--;
     int64_t waited_us = clock_monotonic_us() - state->parked_us;
     state->waited_us += waited_us;
     if (state->parked == PARKED_PAGES)
@@ -151,7 +156,10 @@ void dispatch__command_done(struct dispatch_state *state) {
     state->waited_us = 0;
     state->ticket = 0;
     state->woken = DISPATCH_WAKE_NONE;
+    state->monitored = 0;
     state->command = NULL;
+    if (state->waiter != NULL) blocking_leave(state->client);
+    state->client->flags &= ~CLIENT_BLOCKED;
 }
 
 void dispatch__release(struct client *client) {
@@ -216,7 +224,7 @@ int dispatch__park_delay(struct dispatch_state *state, int64_t delay_us, enum st
 /* --- waits of commands --- */
 
 enum dispatch_wake dispatch_wait(struct client *client, int64_t timeout_ms) {
-    if (client->flags & CLIENT_INTERNAL) return DISPATCH_WAKE_TIMEOUT;
+    if (client->flags & (CLIENT_INTERNAL | CLIENT_DENY_BLOCKING)) return DISPATCH_WAKE_TIMEOUT;
     struct dispatch_state *state = dispatch__state(client);
     enum dispatch_wake woken = state->woken;
     state->woken = DISPATCH_WAKE_NONE;
@@ -234,6 +242,8 @@ static int64_t wait_over(void *ctx) {
 
 int dispatch__park_wait(struct dispatch_state *state) {
     park(state, PARKED_WAIT, STAGE_RUN);
+    state->client->flags |= CLIENT_BLOCKED;
+    if (state->wait_ms > 0) dispatch_stats.timed++;
     if (state->wait_ms > 0 && park_loop != NULL)
         state->timer = loop_timer_create(park_loop, state->wait_ms, wait_over, state);
     return 1;
@@ -241,15 +251,34 @@ int dispatch__park_wait(struct dispatch_state *state) {
 
 int dispatch_is_waiting(const struct client *client) {
     const struct dispatch_state *state = client->dispatch_state;
-    return state != NULL && state->parked == PARKED_WAIT && !state->ready;
+    if (state == NULL) return 0;
+    if (state->parked == PARKED_WAIT) return !state->ready;
+    return state->waiter != NULL; /* in the middle of a re-run */
 }
 
 int dispatch_wake(struct client *client, enum dispatch_wake how) {
     if (!dispatch_is_waiting(client)) return 0;
     struct dispatch_state *state = client->dispatch_state;
     state->woken = how;
-    wake(state);
+    if (state->parked == PARKED_WAIT) wake(state);
     return 1;
+}
+
+/* --- keys held for a waiter, waiters that were run --- */
+
+int dispatch__park_held(struct dispatch_state *state) {
+    if (state->ticket == 0) state->ticket = ++next_ticket;
+    return park(state, PARKED_HELD, STAGE_RUN);
+}
+
+void dispatch__wake_held(void) {
+    while (held.first != NULL)
+        wake(held.first);
+}
+
+void dispatch__park_served(struct dispatch_state *state) {
+    park(state, PARKED_SERVED, STAGE_RUN);
+    wake(state);
 }
 
 /* --- CLIENT PAUSE --- */

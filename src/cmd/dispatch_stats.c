@@ -127,6 +127,7 @@ void dispatch_stats_reset(void) {
         .parked_delay = kept.parked_delay,
         .parked_pause = kept.parked_pause,
         .waiting = kept.waiting,
+        .timed = kept.timed,
         .monitors = kept.monitors,
     };
 }

@@ -502,6 +502,7 @@ int64_t db_average_ttl_ms(const struct db *db) {
 
 void db_swap(struct db *a, struct db *b) {
     if (a == b) return;
+    if (db_hooks.swapping != NULL) db_hooks.swapping(a, b);
     db__settle_cold();
     struct db held = *a;
     unsigned index_a = a->index, index_b = b->index;

@@ -161,6 +161,8 @@ struct db_hooks {
     void (*notify)(struct db *db, unsigned event_class, const char *name, struct bytes key); /* may be NULL */
     void (*expired)(struct db *db, struct bytes key); /* propagate DEL; may be NULL */
     void (*evicted)(struct db *db, struct bytes key);
+    void (*flushing)(struct db *db);              /* before db_flush, NULL: of all; may be NULL */
+    void (*swapping)(struct db *a, struct db *b); /* before db_swap; may be NULL */
     void (*fields_expired)(struct db *db, struct bytes key,
                            struct bytes field); /* propagate HDEL; may be NULL */
 };

@@ -215,6 +215,7 @@ static int reap_step(void) {
 
 uint64_t db_flush(struct db *db, int lazy) {
     uint64_t dropped = 0;
+    if (db_hooks.flushing != NULL) db_hooks.flushing(db);
     db__settle_cold();
     for (unsigned i = 0; i < db_count(); i++) {
         struct db *each = db_at(i);

@@ -185,7 +185,10 @@ void loop__event(struct loop_socket *socket, unsigned events) {
     if (events & (LOOP_ERR | LOOP_HUP | LOOP_RDHUP)) socket->ended = 1;
     if (events & (LOOP_IN | LOOP_ERR | LOOP_HUP | LOOP_RDHUP)) {
         socket->readable = 1;
-        if (socket->receiving && !socket->closing) loop__receive_some(socket);
+        if (socket->receiving && !socket->closing)
+            loop__receive_some(socket);
+        else if (socket->ended && !socket->closing && socket->receiver && socket->receiver->ended)
+            socket->receiver->ended(socket->ctx);
     }
 }
 
@@ -257,6 +260,10 @@ void loop_receive_start(struct loop_socket *socket, const struct loop_receiver *
 
 void loop_receive_pause(struct loop_socket *socket) {
     socket->receiving = 0;
+}
+
+int loop_receive_ended(const struct loop_socket *socket) {
+    return socket->ended;
 }
 
 void loop__receive_some(struct loop_socket *socket) {

@@ -69,11 +69,16 @@ struct loop_receiver {
     /* May be NULL. Give memory to receive the next bytes into directly (received then gets that memory); 0 to
      * use the loop's buffer. */
     size_t (*into)(void *ctx, uint8_t **memory_out);
+    /* May be NULL. The other side has ended or the connection broke while receiving was paused (it may have
+     * sent more before; started again, receiving goes on as usual). */
+    void (*ended)(void *ctx);
 };
 /* Receive until paused or closed. Starting again after a pause is cheap; so is pausing. ${receiver} must stay
  * valid. */
 void loop_receive_start(struct loop_socket *socket, const struct loop_receiver *receiver);
 void loop_receive_pause(struct loop_socket *socket);
+/* Whether the other side is known to have ended. */
+int loop_receive_ended(const struct loop_socket *socket);
 /*
  * Send all of ${parts} (1..LOOP_SEND_PARTS_MAX). Returns their size if that was possible at once (no callback
  * comes); 0 if the socket is full: the loop goes on and calls ${callback} with the size or a negative errno

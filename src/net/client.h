@@ -29,6 +29,8 @@
 #define CLIENT_MULTI             0x0800u /* (later) in MULTI */
 #define CLIENT_INTERNAL          0x1000u /* no socket: for running commands from inside */
 #define CLIENT_PUSHED            0x2000u /* a push message was queued by the current command */
+#define CLIENT_BLOCKED           0x4000u /* waits for keys (or WAIT): closed as soon as the other side ends */
+#define CLIENT_DENY_BLOCKING     0x8000u /* runs inside EXEC or a script */
 
 enum client_class { CLIENT_CLASS_NORMAL, CLIENT_CLASS_REPLICA, CLIENT_CLASS_PUBSUB, CLIENT_CLASS_COUNT };
 

@@ -242,7 +242,10 @@ static void settle(struct client_connection *connection) {
         loop_receive_pause(connection->socket);
     } else if (connection->waiting) {
         loop_receive_pause(connection->socket);
-        look_ahead(connection);
+        if ((client->flags & CLIENT_BLOCKED) && loop_receive_ended(connection->socket))
+            client_close_later(client, 0);
+        else
+            look_ahead(connection);
     } else if (connection->links[NET_QUEUE_READY].queued) {
         loop_receive_pause(connection->socket);
     }
@@ -383,8 +386,17 @@ static void received(void *ctx, const uint8_t *data, ssize_t size_or_errno) {
     }
 }
 
+/* The other side has ended while nothing is received: who waits for nobody any more goes at once, so that it
+ * takes nothing it cannot deliver. */
+static void ended(void *ctx) {
+    struct client_connection *connection = ctx;
+    struct client *client = connection->client;
+    FIRN_ASSERT(connection->magic == CONNECTION_MAGIC && client);
+    if (connection->waiting && (client->flags & CLIENT_BLOCKED)) client_close_later(client, 0);
+}
+
 void net__traffic_start(struct client_connection *connection) {
-    static const struct loop_receiver receiver = {received, receive_into};
+    static const struct loop_receiver receiver = {received, receive_into, ended};
     loop_receive_start(connection->socket, &receiver);
 }
 

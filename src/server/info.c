@@ -17,6 +17,7 @@
 #include "base/allocator.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "cmd/blocking.h"
 #include "cmd/command.h"
 #include "cmd/dispatch.h"
 #include "ds/histogram.h"

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/random.h"
+#include "cmd/blocking.h"
 #include "cmd/dispatch.h"
 #include "cmd/server_hooks.h"
 #include "keyspace/db.h"
@@ -130,12 +131,13 @@ static int before_sleep(void *ctx) {
     tier_complete();
     if (expiry_due) expiry_due = db_expire_some(TIER_EXPIRE_TURN_US_MAX);
     if (reaping_due) reaping_due = db_reap_some(TIER_TURN_US_MAX);
+    dispatch_turn();
     int again = tier_turn();
     again |= net_turn();
     again |= tier_submit(); /* of clients that went on in net_turn */
     uint64_t used = tier_memory_used();
     if (used > server_state.memory_peak) server_state.memory_peak = used;
-    return again || expiry_due || reaping_due || server_state.stopping;
+    return again || blocking_ready > 0 || expiry_due || reaping_due || server_state.stopping;
 }
 
 int64_t server_cron_period_ms(void) {

@@ -210,7 +210,7 @@ static size_t into(void *ctx, uint8_t **memory_out) {
     return peer->use_own ? sizeof peer->own : 0;
 }
 
-static const struct loop_receiver receiver = {received, into};
+static const struct loop_receiver receiver = {received, into, NULL};
 
 static void sent(void *ctx, ssize_t bytes) {
     struct peer *peer = ctx;
@@ -361,7 +361,7 @@ static void close_in_callback(void *ctx, const uint8_t *data, ssize_t size) {
 
 static void test_close_in_callback(void **state) {
     (void)state;
-    static const struct loop_receiver closer = {close_in_callback, NULL};
+    static const struct loop_receiver closer = {close_in_callback, NULL, NULL};
     for (int i = 0; i < 20; i++) {
         int pair[2];
         struct peer peer = {0};

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Waiters and the keys they wait for; blocking.h has the rules. A key is in the map while somebody waits for
+ * it, while it is ready, or while it is being served. Ready keys are a queue; serving takes them one by one
+ * and may add to it (BLMOVE wakes the waiters of its target).
+ */
+#include "cmd/blocking.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/memory.h"
+#include "cmd/call.h"
+#include "cmd/command.h"
+#include "cmd/dispatch_internal.h"
+#include "ds/name_map.h"
+#include "ds/number.h"
+
+struct waiter;
+
+struct waiter_node {
+    struct waiter *waiter;
+    struct blocked_key *key;
+    struct waiter_node *next, *previous; /* of the same key, in order of arrival */
+};
+
+struct blocked_key {
+    struct name_map_node node; /* first */
+    struct waiter_node *first, *last;
+    size_t count, on_nokey; /* waiters; of them those that want to know when the key goes */
+    struct waiter *held_by; /* B1 */
+    unsigned pins;          /* being served: not to be freed */
+    int ready, stalled;     /* in the queue; in the list of stalled keys */
+    struct blocked_key *next_ready;
+    uint8_t name[];
+};
+
+struct waiter {
+    struct client *client;
+    int type; /* enum type_id, or -1: any */
+    int on_nokey;
+    int64_t deadline_us; /* monotonic; 0: none */
+    struct blocked_key *holds;
+    size_t count;
+    struct waiter_node nodes[];
+};
+
+size_t blocking_keys, blocking_ready, blocking_held;
+
+static struct name_map keys;
+static struct { struct blocked_key *first, *last; } ready, stalled;
+static size_t on_nokey_count;
+
+/* --- keys --- */
+
+static struct blocked_key *find_key(unsigned db, struct bytes name) {
+    return (struct blocked_key *)(void *)name_map_find(&keys, db, name);
+}
+
+static struct blocked_key *make_key(unsigned db, struct bytes name) {
+    struct blocked_key *key = find_key(db, name);
+    if (key != NULL) return key;
+    key = memory_alloc(sizeof *key + name.size + 1);
+    memset(key, 0, sizeof *key);
+    if (name.size > 0) memcpy(key->name, name.data, name.size);
+    key->node.number = db;
+    key->node.name = bytes_of(key->name, name.size);
+    name_map_insert(&keys, &key->node);
+    blocking_keys++;
+    dispatch__follow_changes();
+    return key;
+}
+
+static void free_key_if_unused(struct blocked_key *key) {
+    if (key->count > 0 || key->pins > 0 || key->ready || key->stalled) return;
+    FIRN_ASSERT(key->held_by == NULL);
+    name_map_remove(&keys, &key->node);
+    memory_free(key);
+    blocking_keys--;
+    dispatch__follow_changes();
+}
+
+static void mark_ready(struct blocked_key *key) {
+    if (key->ready || key->stalled) return;
+    key->ready = 1;
+    key->next_ready = NULL;
+    if (ready.last != NULL)
+        ready.last->next_ready = key;
+    else
+        ready.first = key;
+    ready.last = key;
+    blocking_ready++;
+}
+
+void blocking_changed(struct db *db, struct bytes name) {
+    struct blocked_key *key = find_key(db_index(db), name);
+    if (key != NULL) mark_ready(key);
+}
+
+static int mark_if_of(struct name_map_node *node, void *ctx) {
+    const struct db *db = ctx;
+    if (db == NULL || db_index(db) == node->number) mark_ready((struct blocked_key *)(void *)node);
+    return 0;
+}
+
+void blocking_changed_all(struct db *db) {
+    (void)name_map_each(&keys, mark_if_of, db);
+}
+
+size_t blocking_keys_on_nokey(void) {
+    return on_nokey_count;
+}
+
+/* --- waiters --- */
+
+static int wanted_type(const struct command *command) {
+    if (strcmp(command->group, "list") == 0) return TYPE_LIST;
+    if (strcmp(command->group, "sorted-set") == 0) return TYPE_ZSET;
+    if (strcmp(command->group, "stream") == 0) return TYPE_STREAM;
+    return -1;
+}
+
+static void add_node(struct waiter *waiter, unsigned db, struct bytes name) {
+    struct blocked_key *key = make_key(db, name);
+    if (key->last != NULL && key->last->waiter == waiter) return; /* named twice (B2) */
+    struct waiter_node *node = &waiter->nodes[waiter->count++];
+    node->waiter = waiter;
+    node->key = key;
+    node->next = NULL;
+    node->previous = key->last;
+    if (key->last != NULL)
+        key->last->next = node;
+    else
+        key->first = node;
+    key->last = node;
+    key->count++;
+    if (waiter->on_nokey && key->on_nokey++ == 0) on_nokey_count++;
+}
+
+static void remove_node(struct waiter_node *node) {
+    struct blocked_key *key = node->key;
+    if (node->previous != NULL)
+        node->previous->next = node->next;
+    else
+        key->first = node->next;
+    if (node->next != NULL)
+        node->next->previous = node->previous;
+    else
+        key->last = node->previous;
+    key->count--;
+    if (node->waiter->on_nokey && --key->on_nokey == 0) on_nokey_count--;
+    free_key_if_unused(key);
+}
+
+static struct waiter *waiter_of(const struct client *client) {
+    const struct dispatch_state *state = client->dispatch_state;
+    return state != NULL ? state->waiter : NULL;
+}
+
+void blocking_leave(struct client *client) {
+    struct waiter *waiter = waiter_of(client);
+    if (waiter == NULL) return;
+    blocking_release(client);
+    for (size_t i = 0; i < waiter->count; i++)
+        remove_node(&waiter->nodes[i]);
+    ((struct dispatch_state *)client->dispatch_state)->waiter = NULL;
+    client->flags &= ~CLIENT_BLOCKED;
+    memory_free(waiter);
+}
+
+/* --- for handlers --- */
+
+int call_timeout(struct call *call, struct bytes argument, int64_t *timeout_ms_out) {
+    double seconds;
+    if (number_parse_double(argument, &seconds) != 0) {
+        reply_error(call->reply, "timeout is not a float or out of range");
+        return FIRN_EINVALID;
+    }
+    double ms = ceil(seconds * 1000);
+    if (seconds < 0) {
+        reply_error(call->reply, "timeout is negative");
+        return FIRN_EINVALID;
+    }
+    if (ms >= (double)(INT64_MAX - clock_wall_ms())) {
+        reply_error(call->reply, "timeout is out of range");
+        return FIRN_EINVALID;
+    }
+    *timeout_ms_out = (int64_t)ms;
+    return 0;
+}
+
+/* How long to wait still, in ms: 0 for ever, -1: the time is over. */
+static int64_t time_left(const struct waiter *waiter) {
+    if (waiter->deadline_us == 0) return 0;
+    int64_t left_us = waiter->deadline_us - clock_monotonic_us();
+    return left_us <= 0 ? -1 : left_us / 1000 + 1;
+}
+
+int call_block(struct call *call, const struct bytes *names, size_t count, int64_t timeout_ms) {
+    struct client *client = call->client;
+    if (client->flags & (CLIENT_INTERNAL | CLIENT_DENY_BLOCKING)) return 0;
+    FIRN_ASSERT(call->changes == 0 && count > 0);
+    struct dispatch_state *state = dispatch__state(client);
+    if (state->woken == DISPATCH_WAKE_TIMEOUT) return 0;
+    struct waiter *waiter = state->waiter;
+    if (waiter == NULL) {
+        waiter = memory_alloc(sizeof *waiter + count * sizeof waiter->nodes[0]);
+        memset(waiter, 0, sizeof *waiter);
+        waiter->client = client;
+        waiter->type = wanted_type(call->command);
+        waiter->on_nokey = strcmp(call->command->name, "xreadgroup") == 0;
+        int64_t now_us = clock_monotonic_us();
+        if (timeout_ms > 0)
+            waiter->deadline_us =
+                timeout_ms > (INT64_MAX - now_us) / 1000 ? INT64_MAX : now_us + timeout_ms * 1000;
+        for (size_t i = 0; i < count; i++)
+            add_node(waiter, db_index(call->db), names[i]);
+        state->waiter = waiter;
+        client->flags |= CLIENT_BLOCKED;
+    } else {
+        blocking_release(client);
+    }
+    state->wait_ms = time_left(waiter);
+    return state->wait_ms < 0 ? 0 : FIRN_EPARKED;
+}
+
+/* --- serving --- */
+
+/* Whether the value of the key is something the waiter waits for. */
+static int fits(const struct blocked_key *key, const struct waiter *waiter) {
+    if (waiter->type < 0 || waiter->on_nokey) return 1;
+    struct entry *entry;
+    unsigned flags = LOOKUP_WRITE | LOOKUP_NO_TOUCH | LOOKUP_NO_STATS | LOOKUP_NO_NOTIFY | LOOKUP_EXPIRED;
+    if (db_find(db_at(key->node.number), key->node.name, flags, &entry) != 0) return 1;
+    return entry != NULL && (int)entry_type(entry) == waiter->type;
+}
+
+static int waits_on_held(const struct waiter *waiter) {
+    for (size_t i = 0; blocking_held > 0 && i < waiter->count; i++) {
+        if (waiter->nodes[i].key->held_by != NULL) return 1;
+    }
+    return 0;
+}
+
+static void stall(struct blocked_key *key) {
+    key->stalled = 1;
+    key->next_ready = NULL;
+    if (stalled.last != NULL)
+        stalled.last->next_ready = key;
+    else
+        stalled.first = key;
+    stalled.last = key;
+}
+
+void blocking_release(struct client *client) {
+    struct waiter *waiter = waiter_of(client);
+    if (waiter == NULL || waiter->holds == NULL) return;
+    struct blocked_key *key = waiter->holds, *next;
+    waiter->holds = NULL;
+    key->held_by = NULL;
+    blocking_held--;
+    mark_ready(key); /* those behind this one */
+    key = stalled.first;
+    stalled.first = stalled.last = NULL;
+    for (; key != NULL; key = next) {
+        next = key->next_ready;
+        key->stalled = 0;
+        mark_ready(key);
+    }
+    dispatch__wake_held();
+}
+
+/* Run the waiters of ${key} that were there when it became ready. */
+static void serve_key(struct blocked_key *key) {
+    size_t left = key->count;
+    struct waiter_node *next;
+    for (struct waiter_node *node = key->first; node != NULL && left > 0; node = next, left--) {
+        struct waiter *waiter = node->waiter;
+        struct client *client = waiter->client;
+        next = node->next;
+        if ((client->flags & CLIENT_CLOSE_ASAP) || !fits(key, waiter)) continue;
+        if (waits_on_held(waiter)) {
+            stall(key);
+            return;
+        }
+        if (dispatch__rerun(client) != DISPATCH_RERUN_STUCK) continue;
+        waiter->holds = key; /* B1 */
+        key->held_by = waiter;
+        blocking_held++;
+        return;
+    }
+}
+
+void blocking_serve(void) {
+    while (ready.first != NULL) {
+        struct blocked_key *key = ready.first;
+        ready.first = key->next_ready;
+        if (ready.first == NULL) ready.last = NULL;
+        blocking_ready--;
+        key->ready = 0;
+        key->pins++;
+        serve_key(key);
+        key->pins--;
+        free_key_if_unused(key);
+    }
+}
+
+int blocking_is_held(struct db *db, struct bytes name) {
+    const struct blocked_key *key = find_key(db_index(db), name);
+    return key != NULL && (key->held_by != NULL || key->stalled);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Commands that wait for keys (BLPOP, BLMOVE, BZPOPMIN, XREAD BLOCK...).
+ *
+ * A handler that has changed nothing and found nothing to take calls call_block last. The client then waits;
+ * when one of its keys changed (any change, however it came about: blocking_changed), the handler runs again
+ * from the start, after the whole command (or EXEC) that changed the key and before any other client's
+ * command. Types need not signal anything.
+ *
+ * Order: ready keys in the order in which they became ready; of one key the clients in the order in which
+ * they came. A re-run that blocks again keeps its place and its first deadline. A client is run again only
+ * when the key holds a value of the type it waits for (by the group of its command: list, sorted-set, stream;
+ * others wait for anything); XREADGROUP also when the key went or is of another type.
+ *
+ * B1 A re-run that needs a page of a lower tier holds the key it was run for: no other waiter on that key is
+ *    run, and commands of other clients that name the key are parked, until that re-run is over. So nobody
+ *    overtakes. A waiter that is itself waiting on a held key stalls its ready key in the same way.
+ * B2 A waiter is in the list of each of its keys exactly once, from call_block until its command is over.
+ *
+ * Executor only.
+ */
+#ifndef FIRN_CMD_BLOCKING_H
+#define FIRN_CMD_BLOCKING_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+
+struct call;
+struct client;
+struct command;
+struct db;
+
+/* --- for handlers --- */
+/*
+ * A timeout in seconds, as a float: *timeout_ms_out, 0 for ever. FIRN_EINVALID with the error replied (not a
+ * float, negative, out of range).
+ */
+FIRN_MUST_USE int call_timeout(struct call *call, struct bytes argument, int64_t *timeout_ms_out);
+/*
+ * Wait for a change of one of ${keys} (of the call's database; copied). FIRN_EPARKED: return it. 0: the
+ * client may not wait, or no longer (in MULTI or a script, timed out, CLIENT UNBLOCK): write the reply of a
+ * timeout.
+ */
+FIRN_MUST_USE int call_block(struct call *call, const struct bytes *keys, size_t count, int64_t timeout_ms);
+
+/* --- for the keyspace's changes --- */
+/* Keys that somebody waits for. 0: nothing to tell. */
+extern size_t blocking_keys;
+/* ${key} of ${db} changed, came or went. Cheap while blocking_keys is 0, but test that first. */
+void blocking_changed(struct db *db, struct bytes key);
+/* Every key of ${db} (NULL: of all) may have changed: FLUSH, SWAPDB, loading. */
+void blocking_changed_all(struct db *db);
+
+/* --- for the dispatcher --- */
+extern size_t blocking_ready; /* keys to be served */
+/* Run the waiters of ready keys again. Not inside a command. */
+void blocking_serve(void);
+/* The command of ${client} is over, or the client goes. */
+void blocking_leave(struct client *client);
+/* The client's re-run has come to its end or blocked again: what it held goes on. */
+void blocking_release(struct client *client);
+/* Keys held by B1. */
+extern size_t blocking_held;
+/* Whether ${key} of ${db} is held or stalled. */
+int blocking_is_held(struct db *db, struct bytes key);
+
+/* INFO total_blocking_keys_on_nokey. */
+size_t blocking_keys_on_nokey(void);
+
+#endif

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* links: -Wl,--wrap=cmd_unlink firn_cmd */
+/*
+ * Waiting for keys. UNLINK is replaced by a handler that takes the first of its keys that exists, with its
+ * name as reply, or waits; with ${sticky} it needs a page first that lies in a null backend.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "cmd/blocking.h"
+#include "cmd/call.h"
+#include "cmd/command.h"
+#include "cmd/dispatch.h"
+#include "net/net.h"
+#include "page/page.h"
+#include "tiering/tier.h"
+
+int __wrap_cmd_unlink(struct call *call);
+
+static struct client_hooks hooks;
+static int64_t timeout_ms;
+static uint64_t sticky;
+static unsigned runs;
+
+int __wrap_cmd_unlink(struct call *call) {
+    runs++;
+    for (size_t i = 1; i < call->argc; i++) {
+        struct entry *entry;
+        struct bytes payload;
+        CALL_TRY(call_find_write(call, call->argv[i], &entry));
+        if (entry == NULL) continue;
+        if (sticky != 0) CALL_TRY(page_peek(sticky, &payload, NULL));
+        reply_bulk(call->reply, call->argv[i]);
+        db_delete(call->db, entry);
+        call_changed(call, call->argv[i]);
+        return 0;
+    }
+    int error = call_block(call, call->argv + 1, call->argc - 1, timeout_ms);
+    if (error == 0) reply_null_array(call->reply);
+    return error;
+}
+
+/* --- clients without sockets --- */
+
+#define CLIENTS 6
+static struct bytes words[CLIENTS][16];
+static struct client *clients[CLIENTS];
+
+static void clients_up(void) {
+    for (int i = 0; i < CLIENTS; i++) {
+        clients[i] = net_internal_client_create();
+        clients[i]->flags &= ~(CLIENT_INTERNAL | CLIENT_AUTHENTICATED);
+        hooks.connected(clients[i]);
+    }
+    runs = 0;
+    timeout_ms = 0;
+}
+
+static void client_down(int i) {
+    hooks.disconnecting(clients[i]);
+    clients[i]->request.argv = NULL;
+    clients[i]->flags |= CLIENT_INTERNAL;
+    net_internal_client_destroy(clients[i]);
+    clients[i] = NULL;
+}
+
+static void clients_down(void) {
+    for (int i = 0; i < CLIENTS; i++) {
+        if (clients[i] != NULL) client_down(i);
+    }
+    db_flush(NULL, 0);
+    dispatch_turn();
+    assert_int_equal(blocking_keys, 0);
+    assert_int_equal(blocking_held, 0);
+    assert_int_equal(dispatch_stats.waiting, 0);
+    assert_int_equal(dispatch_stats.timed, 0);
+    assert_null(db_hooks.changed);
+}
+
+static int execute(int i, const char *line) {
+    size_t count = 0;
+    while (*line != 0) {
+        size_t size = strcspn(line, " ");
+        words[i][count++] = bytes_of(line, size);
+        line += size + (line[size] == ' ');
+    }
+    clients[i]->request.argv = words[i];
+    clients[i]->request.argc = count;
+    return hooks.execute(clients[i]);
+}
+
+static void expect_reply(int i, const char *expected) {
+    char text[4096] = "";
+    size_t bytes, used = 0;
+    struct reply_chunk *chunk = reply_take(&clients[i]->reply, &bytes);
+    while (chunk != NULL) {
+        struct reply_chunk *next = chunk->next;
+        assert_true(used + chunk->used < sizeof text);
+        memcpy(text + used, chunk->data, chunk->used);
+        used += chunk->used;
+        reply_chunk_free(chunk);
+        chunk = next;
+    }
+    text[used] = 0;
+    assert_string_equal(text, expected);
+}
+
+static void expect(int i, const char *line, const char *expected) {
+    assert_int_equal(execute(i, line), 0);
+    expect_reply(i, expected);
+}
+
+static void waits(int i, const char *line) {
+    assert_int_equal(execute(i, line), 1);
+    assert_true(dispatch_is_waiting(clients[i]));
+    assert_true(clients[i]->flags & CLIENT_BLOCKED);
+}
+
+/* The client was answered, and goes on. */
+static void served(int i, const char *reply) {
+    assert_false(dispatch_is_waiting(clients[i]));
+    assert_false(clients[i]->flags & CLIENT_BLOCKED);
+    assert_int_equal(hooks.execute(clients[i]), 0);
+    expect_reply(i, reply);
+    assert_int_equal(clients[i]->parked, 0);
+}
+
+static void still_waits(int i) {
+    assert_true(dispatch_is_waiting(clients[i]));
+    assert_int_equal(clients[i]->reply.bytes, 0);
+}
+
+/* --- cases --- */
+
+static void first_come_first_served(void **state) {
+    (void)state;
+    clients_up();
+    waits(1, "unlink a");
+    waits(2, "unlink a b a");
+    waits(3, "unlink b");
+    assert_int_equal(blocking_keys, 2);
+    expect(0, "set x 1", "+OK\r\n"); /* nobody waits for it */
+    assert_int_equal(runs, 3);
+    expect(0, "set a 1", "+OK\r\n");
+    served(1, "$1\r\na\r\n");
+    still_waits(2);
+    expect(0, "exists a", ":0\r\n");      /* taken before the next command */
+    expect(0, "mset b 1 a 1", "+OK\r\n"); /* b is ready first, but 2 looks at a first */
+    served(2, "$1\r\na\r\n");
+    served(3, "$1\r\nb\r\n");
+    clients_down();
+}
+
+static void not_enough_for_all(void **state) {
+    (void)state;
+    clients_up();
+    waits(1, "unlink a");
+    waits(2, "unlink a");
+    expect(0, "set b 1", "+OK\r\n");
+    expect(0, "rename b a", "+OK\r\n");
+    served(1, "$1\r\na\r\n");
+    still_waits(2);
+    waits(1, "unlink a"); /* behind 2 now */
+    expect(0, "set a 1", "+OK\r\n");
+    served(2, "$1\r\na\r\n");
+    still_waits(1);
+    expect(0, "select 1", "+OK\r\n");
+    expect(0, "set a 1", "+OK\r\n"); /* another database */
+    still_waits(1);
+    expect(0, "move a 0", ":1\r\n");
+    served(1, "$1\r\na\r\n");
+    waits(1, "unlink a");
+    expect(0, "set a 1", "+OK\r\n");
+    expect(0, "swapdb 0 1", "+OK\r\n");
+    served(1, "$1\r\na\r\n");
+    clients_down();
+}
+
+static void ends_of_waits(void **state) {
+    (void)state;
+    clients_up();
+    timeout_ms = 1000;
+    waits(1, "unlink a");
+    assert_int_equal(dispatch_stats.timed, 1);
+    assert_int_equal(dispatch_wake(clients[1], DISPATCH_WAKE_TIMEOUT), 1);
+    assert_int_equal(hooks.execute(clients[1]), 0);
+    expect_reply(1, "*-1\r\n");
+    waits(1, "unlink a");
+    assert_int_equal(dispatch_wake(clients[1], DISPATCH_WAKE_ERROR), 1);
+    assert_int_equal(hooks.execute(clients[1]), 0);
+    expect_reply(1, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+    assert_int_equal(blocking_keys, 0);
+    waits(1, "unlink a");
+    waits(2, "unlink a");
+    client_down(1); /* disconnects */
+    waits(3, "unlink a");
+    client_close_later(clients[3], 0); /* killed, not gone yet: takes nothing */
+    expect(0, "set a 1", "+OK\r\n");
+    served(2, "$1\r\na\r\n");
+    expect(0, "set a 1", "+OK\r\n");
+    expect(0, "exists a", ":1\r\n");
+    clients_down();
+}
+
+static void timeouts(void **state) {
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } good[] = {{"0", 0}, {"1", 1000}, {"0.001", 1}, {"0.0001", 1}, {"1.5", 1500}, {"-0", 0}};
+    static const struct {
+        const char *text, *error;
+    } bad[] = {{"-1", "-ERR timeout is negative\r\n"},
+               {"-0.001", "-ERR timeout is negative\r\n"},
+               {"x", "-ERR timeout is not a float or out of range\r\n"},
+               {"", "-ERR timeout is not a float or out of range\r\n"},
+               {"0x7FFFFFFFFFFFFFFFFF", "-ERR timeout is out of range\r\n"},
+               {"9223372036854775", "-ERR timeout is out of range\r\n"}};
+    (void)state;
+    clients_up();
+    struct call call = {.client = clients[0], .reply = &clients[0]->reply};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        int64_t ms = -1;
+        assert_int_equal(call_timeout(&call, bytes_of_text(good[i].text), &ms), 0);
+        assert_int_equal(ms, good[i].ms);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        int64_t ms;
+        assert_int_equal(call_timeout(&call, bytes_of_text(bad[i].text), &ms), FIRN_EINVALID);
+        expect_reply(0, bad[i].error);
+    }
+    clients_down();
+}
+
+/* --- B1 --- */
+
+static uint64_t finished_ref;
+
+static void victim_begin(const struct tier_victim *victim) {
+    page_retain(page_ref_dram(victim->ref));
+}
+
+static int victim_finish(const struct tier_victim *victim, uint64_t ref) {
+    (void)victim;
+    finished_ref = ref;
+    return ref != 0;
+}
+
+static unsigned no_victims(int from, struct tier_victim *victims_out, unsigned limit) {
+    (void)from, (void)victims_out, (void)limit;
+    return 0;
+}
+
+static uint64_t no_evict(int from) {
+    (void)from;
+    return 0;
+}
+
+static void no_census(uint64_t keys_out[4], uint64_t pages_out[4]) {
+    memset(keys_out, 0, 4 * sizeof *keys_out);
+    memset(pages_out, 0, 4 * sizeof *pages_out);
+}
+
+static void no_wake(void *ctx) {
+    (void)ctx;
+}
+
+static void tiers_up(void) {
+    static const struct tier_keyspace_hooks keyspace = {.victims = no_victims,
+                                                        .begin = victim_begin,
+                                                        .finish = victim_finish,
+                                                        .evict = no_evict,
+                                                        .census = no_census};
+    struct tier_config config = {.pmem_path = "",
+                                 .nvme_path = "nvme",
+                                 .nvme_bytes = 1 << 24,
+                                 .nvme_ops = &tier_null_ops,
+                                 .wake = no_wake};
+    char message[256];
+    assert_int_equal(tier_start(&config, &keyspace, message, sizeof message), 0);
+}
+
+/* What the handler needs is in no buffer (again). */
+static void cold(void) {
+    if (sticky != 0) page_release(sticky);
+    struct page *page = page_create(64);
+    memset(page->data, 'a', 64);
+    page->bytes = 64;
+    struct tier_victim victim = {.ref = page_ref_of(page), .object_id = 1};
+    assert_int_equal(tier_demote_now(&victim, PAGE_TAG_NVME), 0);
+    sticky = finished_ref;
+    page_release(page_ref_of(page));
+}
+
+/* Turn the tier manager until the command of client ${i} is through. */
+static void until_through(int i) {
+    for (int round = 0; round < 5000; round++) {
+        tier_turn();
+        tier_complete();
+        dispatch_turn();
+        if (hooks.execute(clients[i]) == 0) return;
+        usleep(200);
+    }
+    fail();
+}
+
+static void nobody_overtakes(void **state) {
+    (void)state;
+    tiers_up();
+    cold();
+    clients_up();
+    waits(1, "unlink a");
+    waits(2, "unlink a");
+    waits(3, "unlink b a");
+    expect(0, "set a 1", "+OK\r\n");
+    assert_int_equal(blocking_held, 1);
+    assert_int_equal(dispatch_stats.parked_pages, 1);
+    assert_true(dispatch_is_waiting(clients[1]));
+    still_waits(2);
+    assert_int_equal(execute(4, "exists a"), 1); /* it will be gone */
+    expect(0, "set b 1", "+OK\r\n");
+    still_waits(3); /* it might take a */
+    assert_int_equal(execute(5, "exists b"), 1);
+    expect(0, "set c 1", "+OK\r\n");
+    until_through(1);
+    expect_reply(1, "$1\r\na\r\n");
+    until_through(3);
+    expect_reply(3, "$1\r\nb\r\n");
+    until_through(4);
+    expect_reply(4, ":0\r\n");
+    until_through(5);
+    expect_reply(5, ":0\r\n");
+    still_waits(2);
+    /* One that goes, and one that is unblocked, in the middle of it. */
+    waits(1, "unlink a");
+    cold();
+    expect(0, "set a 1", "+OK\r\n");
+    assert_int_equal(blocking_held, 1);
+    client_down(2);
+    assert_int_equal(blocking_held, 0);
+    dispatch_turn();
+    assert_int_equal(blocking_held, 1);
+    assert_int_equal(dispatch_wake(clients[1], DISPATCH_WAKE_ERROR), 1);
+    until_through(1);
+    expect_reply(1, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+    expect(0, "exists a", ":1\r\n");
+    clients_down();
+    page_release(sticky);
+    sticky = 0;
+    tier_stop();
+}
+
+static int setup(void **state) {
+    (void)state;
+    db_init_all(16);
+    dispatch_client_hooks(&hooks);
+    dispatch_start(NULL);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_come_first_served), cmocka_unit_test(not_enough_for_all),
+        cmocka_unit_test(ends_of_waits),           cmocka_unit_test(timeouts),
+        cmocka_unit_test(nobody_overtakes),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}

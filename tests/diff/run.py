@@ -17,9 +17,11 @@ parser.add_argument("--server", required=True)
 parser.add_argument("--oracle", default="/usr/bin/redis-server")
 parser.add_argument("--commands", type=int, default=30000)
 parser.add_argument("--seed", type=int, default=20261122)
+parser.add_argument("--only", help="streams of this class only")
 options = parser.parse_args()
 os.environ["FIRN_SERVER"] = os.path.abspath(options.server)
 import firn  # noqa: E402  (after the environment it reads)
+from hyperloglog_stream import HyperLogLogStream  # noqa: E402
 from set_stream import SetStream  # noqa: E402
 from string_stream import StringStream  # noqa: E402
 
@@ -183,7 +185,10 @@ def compare(seed, stress, kind):
 passed = failed = 0
 for kind, modes in ((Stream, (("off", 3), ("pmem", 1), ("nvme", 1), ("random", 2))),
                     (StringStream, (("off", 1), ("pmem", 1), ("nvme", 1), ("random", 1))),
-                    (SetStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 2)))):
+                    (SetStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 2))),
+                    (HyperLogLogStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 1)))):
+    if options.only and kind.__name__ != options.only:
+        continue
     for mode, seeds in modes:
         for seed in range(options.seed, options.seed + seeds):
             if compare(seed, mode, kind):

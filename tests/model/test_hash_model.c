@@ -17,92 +17,8 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "page/fault.h"
-#include "page/page.h"
+#include "tests/model/fake_tier.h"
 #include "types/hash.h"
-
-/* --- a fake tier --- */
-
-#define RECORDS_MAX 200000u
-struct record {
-    uint8_t *data;
-    size_t bytes;
-    unsigned seen;
-    int buffered;
-};
-static struct record records[RECORDS_MAX];
-static uint64_t records_count = 1, records_alive;
-static uint64_t buffered_ids[4096];
-static unsigned buffered_count, promotions;
-
-static struct record *record_of(uint64_t ref) {
-    uint64_t id = page_ref_address(ref);
-    assert_true(id > 0 && id < records_count && records[id].data != NULL);
-    return &records[id];
-}
-static int tier_map(uint64_t ref, struct bytes *payload_out, unsigned *seen_out) {
-    struct record *record = record_of(ref);
-    *payload_out = bytes_of(record->data, record->bytes);
-    if (seen_out != NULL) *seen_out = record->seen++;
-    return 0;
-}
-static int tier_buffered(uint64_t ref, struct bytes *payload_out, unsigned *seen_out) {
-    return record_of(ref)->buffered ? tier_map(ref, payload_out, seen_out) : FIRN_EFAULT;
-}
-static int tier_read_sync(uint64_t ref, struct bytes *payload_out) {
-    return tier_map(ref, payload_out, NULL);
-}
-static void tier_discard(uint64_t ref) {
-    struct record *record = record_of(ref);
-    free(record->data);
-    record->data = NULL;
-    records_alive--;
-}
-static int tier_wants_promotion(uint64_t ref, size_t bytes, unsigned seen) {
-    (void)ref, (void)bytes, (void)seen;
-    int wants = random_below(2) != 0;
-    promotions += (unsigned)wants;
-    return wants;
-}
-static const struct page_tier_hooks hooks = {
-    .map = tier_map,
-    .buffered = tier_buffered,
-    .read_sync = tier_read_sync,
-    .discard = tier_discard,
-    .wants_promotion = tier_wants_promotion,
-};
-
-/* The content of a DRAM page as a lower record; the page's clean copy if there is one. */
-static uint64_t record_put(struct page *page) {
-    if (page->lower != 0) {
-        uint64_t ref = page->lower;
-        assert_int_equal(record_of(ref)->bytes, page->bytes);
-        assert_memory_equal(record_of(ref)->data, page->data, page->bytes);
-        page->lower = 0;
-        return ref;
-    }
-    assert_true(records_count < RECORDS_MAX);
-    struct record *record = &records[records_count];
-    record->data = malloc(page->bytes);
-    memcpy(record->data, page->data, page->bytes);
-    record->bytes = page->bytes;
-    record->seen = 0;
-    record->buffered = 0;
-    records_alive++;
-    return page_ref_lower(random_below(3) == 0 ? PAGE_TAG_PMEM : PAGE_TAG_NVME, records_count++);
-}
-
-static void buffer_load(const struct fault_set *set) {
-    for (unsigned i = 0; i < set->count; i++) {
-        record_of(set->refs[i])->buffered = 1;
-        assert_true(buffered_count < 4096);
-        buffered_ids[buffered_count++] = page_ref_address(set->refs[i]);
-    }
-}
-static void buffer_drop(void) {
-    while (buffered_count > 0)
-        records[buffered_ids[--buffered_count]].buffered = 0;
-}
 
 /* --- the hash and its model --- */
 
@@ -147,9 +63,9 @@ static unsigned field_number(struct bytes field) {
             assert_true(command_set.count > 0 && ++command_runs < 50);                                       \
             assert_int_equal(entry->size, model_size);                                                       \
             faults++;                                                                                        \
-            buffer_load(&command_set);                                                                       \
+            fake_tier_load(&command_set);                                                                    \
         }                                                                                                    \
-        buffer_drop();                                                                                       \
+        fake_tier_drop();                                                                                    \
     } while (0)
 
 static struct object *object_of(void) {
@@ -161,25 +77,11 @@ static void demote_some(unsigned want) {
     if (object == NULL) {
         uint64_t ref = entry_ref(entry);
         if (ref == 0 || page_ref_tag(ref) != PAGE_TAG_DRAM || page_ref_dram(ref)->refs > 1) return;
-        entry_store_ref(entry, record_put(page_ref_dram(ref)));
+        entry_store_ref(entry, fake_tier_put(page_ref_dram(ref)));
         page_release(ref);
         return;
     }
-    struct type_victim victims[64];
-    unsigned count = type_hash_ops.victims(object, PAGE_TAG_DRAM, 100, victims, want < 64 ? want : 64);
-    assert_true(count <= want);
-    for (unsigned i = 0; i < count; i++) {
-        uint64_t *word = type_hash_ops.locate(object, victims[i].locator);
-        assert_non_null(word);
-        assert_int_equal(*word, victims[i].ref);
-        struct page *page = page_ref_dram(*word);
-        object_account(object, -(int64_t)page->bytes, 0, -1);
-        *word = record_put(page);
-        page_release(page_ref_of(page));
-    }
-    count = type_hash_ops.victims(object, PAGE_TAG_PMEM, 20, victims, 2);
-    for (unsigned i = 0; i < count; i++)
-        assert_int_equal(page_ref_tag(victims[i].ref), PAGE_TAG_PMEM);
+    fake_tier_demote_object(&type_hash_ops, object, want);
 }
 
 static void model_forget(unsigned i) {
@@ -266,9 +168,9 @@ static void do_expire(void) {
         assert_int_equal(entry->size, model_size);
         if (result == 0) break;
         assert_true(result == 1 || (result == FIRN_EFAULT && set.count > 0));
-        buffer_load(&set);
+        fake_tier_load(&set);
     }
-    buffer_drop();
+    fake_tier_drop();
     assert_int_equal(model_due(), 0);
 }
 
@@ -409,7 +311,7 @@ static void run(unsigned rounds, unsigned range, unsigned demote_odds) {
         free(model[i].value);
     assert_int_equal(object_count(), 0);
     assert_int_equal(object_dram_bytes(), 0);
-    assert_int_equal(records_alive, 0);
+    assert_int_equal(fake_records_alive, 0);
 }
 
 static void test_small(void **state) {
@@ -427,7 +329,7 @@ static void test_large(void **state) {
     (void)state;
     run(40000, FIELDS, 3);
     run(20000, 1500, 1);
-    assert_true(faults > 1000 && promotions > 100);
+    assert_true(faults > 1000 && fake_promotions > 100);
 }
 /* Thresholds set high: one page in insertion order up to 128 KiB, then all at once a directory. */
 static void test_large_listpack(void **state) {
@@ -448,7 +350,7 @@ static void test_resident(void **state) {
 int main(void) {
     hash_seed_init();
     random_seed(11);
-    page_set_tier_hooks(&hooks);
+    fake_tier_install();
     hash_set_expired_hook(on_expired);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small),    cmocka_unit_test(test_around_conversion),

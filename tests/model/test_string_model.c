@@ -21,91 +21,9 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "keyspace/db_string.h"
-#include "page/fault.h"
-#include "page/page.h"
+#include "tests/model/fake_tier.h"
 
-/* --- a fake tier --- */
-
-#define RECORDS_MAX 1000000u
-struct record {
-    uint8_t *data;
-    size_t bytes;
-    unsigned seen;
-    int buffered;
-};
-static struct record records[RECORDS_MAX];
-static uint64_t records_count = 1, records_alive;
-static uint64_t buffered_ids[4096];
-static unsigned buffered_count, promotions, faults, failures;
-
-static struct record *record_of(uint64_t ref) {
-    uint64_t id = page_ref_address(ref);
-    assert_true(id > 0 && id < records_count && records[id].data != NULL);
-    return &records[id];
-}
-static int tier_map(uint64_t ref, struct bytes *payload_out, unsigned *seen_out) {
-    struct record *record = record_of(ref);
-    *payload_out = bytes_of(record->data, record->bytes);
-    if (seen_out != NULL) *seen_out = record->seen++;
-    return 0;
-}
-static int tier_buffered(uint64_t ref, struct bytes *payload_out, unsigned *seen_out) {
-    return record_of(ref)->buffered ? tier_map(ref, payload_out, seen_out) : FIRN_EFAULT;
-}
-static int tier_read_sync(uint64_t ref, struct bytes *payload_out) {
-    return tier_map(ref, payload_out, NULL);
-}
-static void tier_discard(uint64_t ref) {
-    struct record *record = record_of(ref);
-    free(record->data);
-    record->data = NULL;
-    records_alive--;
-}
-static int tier_wants_promotion(uint64_t ref, size_t bytes, unsigned seen) {
-    (void)ref, (void)bytes, (void)seen;
-    int wants = random_below(2) != 0;
-    promotions += (unsigned)wants;
-    return wants;
-}
-static const struct page_tier_hooks hooks = {
-    .map = tier_map,
-    .buffered = tier_buffered,
-    .read_sync = tier_read_sync,
-    .discard = tier_discard,
-    .wants_promotion = tier_wants_promotion,
-};
-
-static uint64_t record_put(const void *data, size_t bytes) {
-    assert_true(records_count < RECORDS_MAX);
-    struct record *record = &records[records_count];
-    record->data = malloc(bytes + 1);
-    if (bytes > 0) memcpy(record->data, data, bytes);
-    record->bytes = bytes;
-    records_alive++;
-    return page_ref_lower(random_below(3) == 0 ? PAGE_TAG_PMEM : PAGE_TAG_NVME, records_count++);
-}
-
-/* A DRAM page goes below: its clean copy if it has one. */
-static uint64_t page_put(struct page *page) {
-    uint64_t ref = page->lower;
-    if (ref == 0) return record_put(page->data, page->bytes);
-    assert_int_equal(record_of(ref)->bytes, page->bytes);
-    assert_memory_equal(record_of(ref)->data, page->data, page->bytes);
-    page->lower = 0;
-    return ref;
-}
-
-static void buffer_load(const struct fault_set *set) {
-    for (unsigned i = 0; i < set->count; i++) {
-        record_of(set->refs[i])->buffered = 1;
-        assert_true(buffered_count < 4096);
-        buffered_ids[buffered_count++] = page_ref_address(set->refs[i]);
-    }
-}
-static void buffer_drop(void) {
-    while (buffered_count > 0)
-        records[buffered_ids[--buffered_count]].buffered = 0;
-}
+static unsigned faults, failures;
 
 /* --- the model --- */
 
@@ -147,9 +65,9 @@ static struct entry *find(unsigned i) {
             if (result != FIRN_EFAULT) break;                                                                \
             assert_true(command_set.count > 0 && command_runs < 50);                                         \
             faults++;                                                                                        \
-            buffer_load(&command_set);                                                                       \
+            fake_tier_load(&command_set);                                                                    \
         }                                                                                                    \
-        buffer_drop();                                                                                       \
+        fake_tier_drop();                                                                                    \
         fault_point_reset();                                                                                 \
         failures += result == FIRN_ENOMEM;                                                                   \
         assert_true(result == 0 || result == FIRN_ENOMEM);                                                   \
@@ -309,13 +227,13 @@ static void demote(unsigned i) {
     if (entry->flags & ENTRY_INLINE) {
         if (entry_encoding(entry) == ENCODING_INT || entry->size == 0) return;
         uint64_t ref = entry_ref(entry);
-        if (ref == 0) ref = record_put(entry_inline(entry), entry->size);
+        if (ref == 0) ref = fake_tier_put_bytes(entry_inline(entry), entry->size);
         entry = db_relayout(db, entry, 1, 0, 0);
         entry_store_ref(entry, ref);
     } else if (sequence == NULL) {
         if (page_ref_tag(entry_ref(entry)) != PAGE_TAG_DRAM) return;
         struct page *page = page_ref_dram(entry_ref(entry));
-        entry_store_ref(entry, page_put(page));
+        entry_store_ref(entry, fake_tier_put(page));
         page_release(page_ref_of(page));
     } else {
         unsigned count = type_ops(TYPE_STRING)->victims(&sequence->object, PAGE_TAG_DRAM, 20, victims, 8);
@@ -324,7 +242,7 @@ static void demote(unsigned i) {
             assert_true(word != NULL && *word == victims[n].ref);
             struct page *page = page_ref_dram(*word);
             object_account(&sequence->object, -(int64_t)page->bytes, 0, -1);
-            *word = page_put(page);
+            *word = fake_tier_put(page);
             page_release(page_ref_of(page));
         }
     }
@@ -390,7 +308,7 @@ static void run(uint64_t seed, unsigned steps) {
     }
     while (type_reap_some(1000)) {
     }
-    assert_int_equal(records_alive, 0);
+    assert_int_equal(fake_records_alive, 0);
     assert_int_equal(object_count(), 0);
     assert_int_equal(object_dram_bytes(), 0);
 }
@@ -399,7 +317,7 @@ static void test_model(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof noise; i++)
         noise[i] = (uint8_t)random_u64();
-    page_set_tier_hooks(&hooks);
+    fake_tier_install();
     db_init_all(1);
     db = db_at(0);
     for (uint64_t seed = 1; seed <= 10; seed++)
@@ -407,7 +325,7 @@ static void test_model(void **state) {
     db_check(db);
     db_fini_all();
     page_set_tier_hooks(NULL);
-    assert_true(promotions > 0 && faults > 0 && failures > 0);
+    assert_true(fake_promotions > 0 && faults > 0 && failures > 0);
 }
 
 /* A bit set far out makes one page, and one cold page is read to test one bit. */

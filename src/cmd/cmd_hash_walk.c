@@ -5,14 +5,12 @@
  */
 #include <limits.h>
 
-#include "base/bytes_builder.h"
 #include "base/hash.h"
 #include "base/random.h"
 #include "cmd/cmd_hash_internal.h"
+#include "cmd/collection_walk.h"
 #include "cmd/command.h"
-#include "ds/glob.h"
 #include "ds/int_map.h"
-#include "ds/number.h"
 
 /* --- HGETALL, HKEYS, HVALS --- */
 
@@ -73,106 +71,32 @@ int cmd_hvals(struct call *call) {
 
 /* --- HSCAN --- */
 
-struct hscan {
-    struct bytes pattern;
-    int with_pattern, without_values;
-    uint64_t count;
-    struct bytes_builder items; /* bulk strings, as they are in both protocols */
-    size_t items_count;
-};
-
-static void hscan_item(struct hscan *hscan, struct bytes item) {
-    bytes_builder_format(&hscan->items, "$%zu\r\n", item.size);
-    bytes_builder_append(&hscan->items, item.data, item.size);
-    bytes_builder_append(&hscan->items, "\r\n", 2);
-    hscan->items_count++;
-}
-
 static void hscan_receive(const struct hash_field *field, void *ctx) {
-    struct hscan *hscan = ctx;
-    if (cmd_hash__is_due(field->expiry_ms)) return;
-    if (hscan->with_pattern && !glob_match(hscan->pattern, field->field, 0)) return;
-    hscan_item(hscan, field->field);
-    if (!hscan->without_values) hscan_item(hscan, field->value);
-}
-
-static int hscan_cursor(struct call *call, uint64_t *cursor_out) {
-    struct bytes text = call->argv[2];
-    uint64_t value = 0;
-    size_t at = text.size > 0 && text.data[0] == '+';
-    int good = text.size > at;
-    for (; good && at < text.size; at++) {
-        good = text.data[at] >= '0' && text.data[at] <= '9' && !__builtin_mul_overflow(value, 10u, &value) &&
-               !__builtin_add_overflow(value, (uint64_t)(text.data[at] - '0'), &value);
-    }
-    *cursor_out = value;
-    if (!good) reply_error(call->reply, "invalid cursor");
-    return good;
-}
-
-static int hscan_options(struct call *call, struct hscan *hscan) {
-    for (size_t i = 3; i < call->argc;) {
-        int has_value = i + 1 < call->argc;
-        if (call_option(call, i, "COUNT") && has_value) {
-            int64_t count;
-            int error = call_integer(call, call->argv[i + 1], &count);
-            if (error != 0) return error;
-            if (count < 1) return call_syntax_error(call);
-            hscan->count = (uint64_t)count;
-            i += 2;
-        } else if (call_option(call, i, "MATCH") && has_value) {
-            hscan->pattern = call->argv[i + 1];
-            hscan->with_pattern = !bytes_is(hscan->pattern, "*");
-            i += 2;
-        } else if (call_option(call, i, "NOVALUES")) {
-            hscan->without_values = 1;
-            i++;
-        } else {
-            return call_syntax_error(call);
-        }
-    }
-    return 0;
+    struct collection_scan *scan = ctx;
+    if (cmd_hash__is_due(field->expiry_ms) || !collection_scan_wants(scan, field->field)) return;
+    collection_scan_item(scan, field->field);
+    if (!scan->without_values) collection_scan_item(scan, field->value);
 }
 
 int cmd_hscan(struct call *call) {
     struct entry *entry;
-    struct hscan hscan = {.count = 10};
+    struct collection_scan scan = {0};
     uint64_t cursor, next = 0;
-    if (!hscan_cursor(call, &cursor)) return 0;
+    CALL_TRY(collection_scan_cursor(call, &cursor));
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_HASH, &entry));
     if (entry != NULL) {
-        CALL_TRY(hscan_options(call, &hscan));
-        int error = hash_scan(entry, cursor, hscan.count, hscan_receive, &hscan, &next);
+        CALL_TRY(collection_scan_options(call, 1, &scan));
+        int error = hash_scan(entry, cursor, scan.count, hscan_receive, &scan, &next);
         if (error != 0) {
-            bytes_builder_fini(&hscan.items);
+            collection_scan_fini(&scan);
             return error;
         }
     }
-    char digits[NUMBER_INT_TEXT_MAX];
-    unsigned size = number_format_uint(next, digits);
-    reply_array(call->reply, 2);
-    reply_bulk(call->reply, bytes_of(digits, size));
-    reply_array(call->reply, hscan.items_count);
-    if (hscan.items.size > 0) reply_raw(call->reply, bytes_builder_bytes(&hscan.items));
-    bytes_builder_fini(&hscan.items);
+    collection_scan_reply(call, &scan, next);
     return 0;
 }
 
 /* --- HRANDFIELD --- */
-
-/*
- * A command that faults runs again and must draw the same fields, or it might never end: the state of the
- * sequence stays until a run gets through. One state for some clients each; when two share one, the worst is
- * another fault.
- */
-#define RANDOM_STATES 64u
-static uint64_t random_states[RANDOM_STATES];
-
-static uint64_t *random_state_of(const struct call *call) {
-    uint64_t *state = &random_states[((uintptr_t)call->client >> 6) % RANDOM_STATES];
-    if (*state == 0) *state = random_u64();
-    return state;
-}
 
 #define DRAWS_TOUCHED_MAX 64u /* for more, all pages are asked for */
 
@@ -328,7 +252,7 @@ int cmd_hrandfield(struct call *call) {
         }
         return 0;
     }
-    uint64_t *state = random_state_of(call);
+    uint64_t *state = collection_random_state(call);
     randfield.state = *state;
     if (counted) {
         error = randfield_counted(&randfield, wanted);

@@ -8,8 +8,8 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "cmd/cmd_set_internal.h"
+#include "cmd/collection_walk.h"
 #include "cmd/command.h"
-#include "ds/glob.h"
 #include "ds/int_map.h"
 #include "ds/number.h"
 #include "page/fault.h"
@@ -52,95 +52,29 @@ int cmd_smembers(struct call *call) {
 
 /* --- SSCAN --- */
 
-struct sscan {
-    struct bytes pattern;
-    int with_pattern;
-    uint64_t count;
-    struct bytes_builder items; /* bulk strings, as they are in both protocols */
-    size_t items_count;
-};
-
 static void sscan_receive(struct bytes member, void *ctx) {
-    struct sscan *sscan = ctx;
-    if (sscan->with_pattern && !glob_match(sscan->pattern, member, 0)) return;
-    bytes_builder_format(&sscan->items, "$%zu\r\n", member.size);
-    bytes_builder_append(&sscan->items, member.data, member.size);
-    bytes_builder_append(&sscan->items, "\r\n", 2);
-    sscan->items_count++;
-}
-
-static int sscan_cursor(struct call *call, uint64_t *cursor_out) {
-    struct bytes text = call->argv[2];
-    uint64_t value = 0;
-    size_t at = text.size > 0 && text.data[0] == '+';
-    int good = text.size > at;
-    for (; good && at < text.size; at++) {
-        good = text.data[at] >= '0' && text.data[at] <= '9' && !__builtin_mul_overflow(value, 10u, &value) &&
-               !__builtin_add_overflow(value, (uint64_t)(text.data[at] - '0'), &value);
-    }
-    *cursor_out = value;
-    if (!good) reply_error(call->reply, "invalid cursor");
-    return good;
-}
-
-static int sscan_options(struct call *call, struct sscan *sscan) {
-    for (size_t i = 3; i < call->argc; i += 2) {
-        int has_value = i + 1 < call->argc;
-        if (call_option(call, i, "COUNT") && has_value) {
-            int64_t count;
-            int error = call_integer(call, call->argv[i + 1], &count);
-            if (error != 0) return error;
-            if (count < 1) return call_syntax_error(call);
-            sscan->count = (uint64_t)count;
-        } else if (call_option(call, i, "MATCH") && has_value) {
-            sscan->pattern = call->argv[i + 1];
-            sscan->with_pattern = !bytes_is(sscan->pattern, "*");
-        } else {
-            return call_syntax_error(call);
-        }
-    }
-    return 0;
+    if (collection_scan_wants(ctx, member)) collection_scan_item(ctx, member);
 }
 
 int cmd_sscan(struct call *call) {
     struct entry *entry;
-    struct sscan sscan = {.count = 10};
+    struct collection_scan scan = {0};
     uint64_t cursor, next = 0;
-    if (!sscan_cursor(call, &cursor)) return 0;
+    CALL_TRY(collection_scan_cursor(call, &cursor));
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_SET, &entry));
     if (entry != NULL) {
-        CALL_TRY(sscan_options(call, &sscan));
-        int error = set_scan(entry, cursor, sscan.count, sscan_receive, &sscan, &next);
+        CALL_TRY(collection_scan_options(call, 0, &scan));
+        int error = set_scan(entry, cursor, scan.count, sscan_receive, &scan, &next);
         if (error != 0) {
-            bytes_builder_fini(&sscan.items);
+            collection_scan_fini(&scan);
             return error;
         }
     }
-    char digits[NUMBER_INT_TEXT_MAX];
-    unsigned size = number_format_uint(next, digits);
-    reply_array(call->reply, 2);
-    reply_bulk(call->reply, bytes_of(digits, size));
-    reply_array(call->reply, sscan.items_count);
-    if (sscan.items.size > 0) reply_raw(call->reply, bytes_builder_bytes(&sscan.items));
-    bytes_builder_fini(&sscan.items);
+    collection_scan_reply(call, &scan, next);
     return 0;
 }
 
 /* --- drawing --- */
-
-/*
- * A command that faults runs again and must draw the same members, or it might never end: the state of the
- * sequence stays until a run gets through. One state for some clients each; when two share one, the worst is
- * another fault.
- */
-#define RANDOM_STATES 64u
-static uint64_t random_states[RANDOM_STATES];
-
-static uint64_t *random_state_of(const struct call *call) {
-    uint64_t *state = &random_states[((uintptr_t)call->client >> 6) % RANDOM_STATES];
-    if (*state == 0) *state = random_u64();
-    return state;
-}
 
 #define DRAWS_TOUCHED_MAX (FAULT_TOUCH_MAX / 2) /* for more, all pages are asked for */
 
@@ -213,7 +147,7 @@ static int pop_all(struct call *call, struct entry *entry) {
 
 /* ${count} members of more. */
 static int pop_some(struct call *call, struct entry *entry, uint64_t count) {
-    uint64_t *state = random_state_of(call), sequence = *state;
+    uint64_t *state = collection_random_state(call), sequence = *state;
     struct popped popped = {.reply = call->reply};
     int error = touch_draws(entry, sequence, count);
     if (error != 0) return error;
@@ -250,7 +184,7 @@ static int pop_one(struct call *call) {
         reply_null(call->reply);
         return 0;
     }
-    uint64_t *state = random_state_of(call), sequence = *state;
+    uint64_t *state = collection_random_state(call), sequence = *state;
     entry = db_changing(call->db, entry);
     int error = set_pop(entry, &sequence, pop_one_receive, call);
     if (error != 0) return error;
@@ -392,7 +326,7 @@ int cmd_srandmember(struct call *call) {
         }
         return 0;
     }
-    uint64_t *state = random_state_of(call);
+    uint64_t *state = collection_random_state(call);
     run.state = *state;
     int error = counted ? randmember_counted(&run, wanted) : randmember_one(&run);
     if (error == 0) *state = counted ? random_u64() : run.state;

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Scanning and drawing, whatever the type: collection_walk.h. */
+#include "cmd/collection_walk.h"
+
+#include "base/random.h"
+#include "ds/glob.h"
+#include "ds/number.h"
+
+#define RANDOM_STATES 64u
+
+int collection_scan_cursor(struct call *call, uint64_t *cursor_out) {
+    struct bytes text = call->argv[2];
+    uint64_t value = 0;
+    size_t at = text.size > 0 && text.data[0] == '+';
+    int good = text.size > at;
+    for (; good && at < text.size; at++) {
+        good = text.data[at] >= '0' && text.data[at] <= '9' && !__builtin_mul_overflow(value, 10u, &value) &&
+               !__builtin_add_overflow(value, (uint64_t)(text.data[at] - '0'), &value);
+    }
+    *cursor_out = value;
+    if (good) return 0;
+    reply_error(call->reply, "invalid cursor");
+    return FIRN_EINVALID;
+}
+
+int collection_scan_options(struct call *call, int with_novalues, struct collection_scan *scan) {
+    *scan = (struct collection_scan){.count = 10};
+    for (size_t i = 3; i < call->argc;) {
+        int has_value = i + 1 < call->argc;
+        if (call_option(call, i, "COUNT") && has_value) {
+            int64_t count;
+            int error = call_integer(call, call->argv[i + 1], &count);
+            if (error != 0) return error;
+            if (count < 1) return call_syntax_error(call);
+            scan->count = (uint64_t)count;
+            i += 2;
+        } else if (call_option(call, i, "MATCH") && has_value) {
+            scan->pattern = call->argv[i + 1];
+            scan->with_pattern = !bytes_is(scan->pattern, "*");
+            i += 2;
+        } else if (with_novalues && call_option(call, i, "NOVALUES")) {
+            scan->without_values = 1;
+            i++;
+        } else {
+            return call_syntax_error(call);
+        }
+    }
+    return 0;
+}
+
+int collection_scan_wants(const struct collection_scan *scan, struct bytes name) {
+    return !scan->with_pattern || glob_match(scan->pattern, name, 0);
+}
+
+void collection_scan_item(struct collection_scan *scan, struct bytes item) {
+    bytes_builder_format(&scan->items, "$%zu\r\n", item.size);
+    bytes_builder_append(&scan->items, item.data, item.size);
+    bytes_builder_append(&scan->items, "\r\n", 2);
+    scan->items_count++;
+}
+
+void collection_scan_reply(struct call *call, struct collection_scan *scan, uint64_t next) {
+    char digits[NUMBER_INT_TEXT_MAX];
+    unsigned size = number_format_uint(next, digits);
+    reply_array(call->reply, 2);
+    reply_bulk(call->reply, bytes_of(digits, size));
+    reply_array(call->reply, scan->items_count);
+    if (scan->items.size > 0) reply_raw(call->reply, bytes_builder_bytes(&scan->items));
+    collection_scan_fini(scan);
+}
+
+void collection_scan_fini(struct collection_scan *scan) {
+    bytes_builder_fini(&scan->items);
+}
+
+uint64_t *collection_random_state(const struct call *call) {
+    static uint64_t states[RANDOM_STATES];
+    uint64_t *state = &states[((uintptr_t)call->client >> 6) % RANDOM_STATES];
+    if (*state == 0) *state = random_u64();
+    return state;
+}

@@ -39,6 +39,7 @@ struct call {
     /* private to call.c and dispatch.c */
     uint64_t redacted; /* bit per argument that the slow log and MONITOR must not show */
     int no_propagation;
+    uint64_t inner_errors; /* errors replied by commands run inside, counted there */
     size_t rewritten_argc; /* call_rewrite: counted memory, freed by the dispatcher */
     struct bytes *rewritten_argv;
 };

@@ -11,6 +11,8 @@
 #include "cmd/cmd_connection.h"
 #include "cmd/command.h"
 #include "cmd/dispatch.h"
+#include "cmd/transaction.h"
+#include "cmd/watch.h"
 #include "ds/number.h"
 #include "net/client.h"
 
@@ -21,8 +23,10 @@
 static void flag_letters(const struct client *client, char out[16]) {
     size_t used = 0;
     if (client->flags & CLIENT_MONITOR) out[used++] = 'O';
+    if (client->flags & CLIENT_SUBSCRIBED) out[used++] = 'P';
     if (client->flags & CLIENT_MULTI) out[used++] = 'x';
     if (client->flags & CLIENT_PAUSED || dispatch_is_waiting(client)) out[used++] = 'b';
+    if (client->flags & CLIENT_DIRTY_WATCH) out[used++] = 'd';
     if (client->flags & CLIENT_CLOSE_AFTER_REPLY) out[used++] = 'c';
     if (client->flags & CLIENT_CLOSE_ASAP) out[used++] = 'A';
     if (client->flags & CLIENT_UNIX_SOCKET) out[used++] = 'U';
@@ -45,17 +49,21 @@ void cmd_client_describe(struct bytes_builder *out, const struct client *client)
     flag_letters(client, flags);
     const struct command *command = client->command != NULL ? client->command : client->last_command;
     int64_t now = clock_wall_ms();
+    const struct transaction *transaction = transaction_of(client);
+    int queued = client->flags & CLIENT_MULTI ? transaction != NULL ? (int)transaction->count : 0 : -1;
     bytes_builder_format(out,
                          "id=%llu addr=%s laddr=%s fd=%d name=%s age=%lld idle=%lld flags=%s db=%u sub=0 "
-                         "psub=0 ssub=0 multi=-1 watch=0",
+                         "psub=0 ssub=0 multi=%d watch=%zu",
                          (unsigned long long)client->id, address, local, client_descriptor(client),
                          or_empty(client->name), (long long)((now - client->created_ms) / 1000),
-                         (long long)((now - client->last_interaction_ms) / 1000), flags, client->db_index);
-    bytes_builder_format(
-        out,
-        " qbuf=%zu qbuf-free=%zu argv-mem=%zu multi-mem=0 rbs=%zu rbp=%zu obl=0 oll=%zu omem=%zu tot-mem=%zu",
-        memory.query_bytes, memory.query_free, memory.argv_bytes, memory.reply_buffer_bytes,
-        memory.reply_buffer_peak, memory.reply_list_items, memory.reply_list_bytes, memory.total);
+                         (long long)((now - client->last_interaction_ms) / 1000), flags, client->db_index,
+                         queued, watch_count(client));
+    bytes_builder_format(out,
+                         " qbuf=%zu qbuf-free=%zu argv-mem=%zu multi-mem=%zu rbs=%zu rbp=%zu obl=0 oll=%zu "
+                         "omem=%zu tot-mem=%zu",
+                         memory.query_bytes, memory.query_free, memory.argv_bytes, transaction_memory(client),
+                         memory.reply_buffer_bytes, memory.reply_buffer_peak, memory.reply_list_items,
+                         memory.reply_list_bytes, memory.total);
     bytes_builder_format(out, " events=r cmd=%s user=%s redir=-1 resp=%u lib-name=%s lib-ver=%s",
                          command != NULL ? command->name : "NULL",
                          client->user != NULL ? client->user : "default", client->reply.version,

@@ -9,6 +9,7 @@
 #include "cmd/call.h"
 #include "cmd/cmd_acl.h"
 #include "cmd/dispatch.h"
+#include "cmd/transaction.h"
 #include "ds/number.h"
 #include "net/client.h"
 
@@ -180,7 +181,8 @@ int cmd_reset(struct call *call) {
     struct client *client = call->client;
     if (client->flags & CLIENT_MONITOR) dispatch_stats.monitors--;
     client->flags &= ~(CLIENT_MONITOR | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT |
-                       CLIENT_NO_EVICT | CLIENT_NO_TOUCH | CLIENT_MULTI);
+                       CLIENT_NO_EVICT | CLIENT_NO_TOUCH);
+    transaction_discard(client);
     if (dispatch_config.requirepass != NULL) client->flags &= ~CLIENT_AUTHENTICATED;
     client->db_index = 0;
     cmd_connection_set_text(&client->name, bytes_of("", 0));

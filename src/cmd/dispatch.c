@@ -28,8 +28,11 @@
 #include "cmd/dispatch_internal.h"
 #include "cmd/latency.h"
 #include "cmd/slowlog.h"
+#include "cmd/transaction.h"
+#include "cmd/watch.h"
 #include "keyspace/db.h"
 #include "keyspace/evict.h"
+#include "net/net.h"
 #include "page/fault.h"
 #include "page/page.h"
 #include "tiering/tier.h"
@@ -151,9 +154,11 @@ static void next_reply_mode(struct client *client) {
     client->reply.off = (client->flags & (CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP)) != 0;
 }
 
-/* The request is over without its handler having run. Returns 0 for execute. */
+/* The request is over without its handler having run; a transaction cannot succeed any more. Returns 0 for
+ * execute. */
 static int reject(struct client *client, const struct command *command, uint64_t errors_before) {
     if (command != NULL) dispatch__count_rejected(command);
+    if (client->flags & CLIENT_MULTI) client->flags |= CLIENT_DIRTY_EXEC;
     count_errors(client, errors_before);
     if (client->dispatch_state != NULL) dispatch__command_done(client->dispatch_state);
     client->command = NULL;
@@ -163,7 +168,14 @@ static int reject(struct client *client, const struct command *command, uint64_t
 
 static int reject_text(struct client *client, const struct command *command, const char *text) {
     uint64_t before = client->reply.errors;
-    reply_error(&client->reply, text);
+    if (command != NULL && command->handler == cmd_exec) {
+        /* What was queued is lost: that is said first. */
+        reply_error_format(&client->reply, "-EXECABORT Transaction discarded because of: %s",
+                           text[0] == '-' ? text + 1 : text);
+        transaction_discard(client);
+    } else {
+        reply_error(&client->reply, text);
+    }
     return reject(client, command, before);
 }
 
@@ -230,10 +242,9 @@ static void feed_monitors(struct client *client, const struct command *command, 
 }
 
 /* The command has run to its end: statistics, slow log, MONITOR. */
-static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
+static void finish_counted(struct call *call, uint64_t ns, uint64_t errors) {
     struct client *client = call->client;
     const struct command *command = call->command;
-    uint64_t errors = count_errors(client, errors_before);
     dispatch__count_call(command, ns, errors != 0);
     dispatch_stats.commands++;
     client->last_command = command;
@@ -251,6 +262,10 @@ static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
     if (__builtin_expect(dispatch_stats.monitors != 0, 0)) feed_monitors(client, command, argv, call->argc);
     memory_free(shown);
     memory_free(call->rewritten_argv);
+}
+
+static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
+    finish_counted(call, ns, count_errors(call->client, errors_before + call->inner_errors));
 }
 
 static void call_init(struct call *call, struct client *client, const struct command *command,
@@ -304,8 +319,14 @@ static int touch_sunk_keys(const struct call *call) {
     return error;
 }
 
+static int is_held(const struct command *command, unsigned db, struct bytes key) {
+    (void)command;
+    return blocking_is_held(db_at(db), key);
+}
+
 /* Whether a key of the command is held for a waiter (blocking.h, B1). */
 static int names_held_key(const struct call *call) {
+    if (call->command->handler == cmd_exec) return transaction_each_key(call->client, is_held);
     unsigned positions[LOOK_AHEAD_KEYS_MAX];
     int count = command_keys(call->command, call->argv, call->argc, positions, NULL, LOOK_AHEAD_KEYS_MAX);
     for (int i = 0; i < count && i < (int)LOOK_AHEAD_KEYS_MAX; i++) {
@@ -364,6 +385,12 @@ static int run(struct client *client, const struct command *command, enum fault_
 
 /* --- checks --- */
 
+/* The flags that decide about ${command}: of EXEC, those of what it will run. */
+static uint32_t flags_of(const struct client *client, const struct command *command) {
+    uint32_t flags = command->flags;
+    return command->handler == cmd_exec ? flags | transaction_flags(client) : flags;
+}
+
 /* May ${command} run as far as memory goes? 0 yes, 1 parked, -1 refused and replied. */
 static int admit(struct client *client, const struct command *command) {
     int64_t delay_us = 0;
@@ -371,10 +398,10 @@ static int admit(struct client *client, const struct command *command) {
     if (!tier_enabled()) {
         if (evict_config.memory_max == 0) return 0;
         uint64_t not_counted = dispatch_config.memory_not_counted ? dispatch_config.memory_not_counted() : 0;
-        if (evict_to_limit(not_counted) == 0 || !(command->flags & COMMAND_DENYOOM)) return 0;
+        if (evict_to_limit(not_counted) == 0 || !(flags_of(client, command) & COMMAND_DENYOOM)) return 0;
         message = "-OOM command not allowed when used memory > 'maxmemory'.";
     } else {
-        if (!(command->flags & COMMAND_DENYOOM)) return 0;
+        if (!(flags_of(client, command) & COMMAND_DENYOOM)) return 0;
         switch (tier_admit(&delay_us, &message)) {
         case TIER_ADMIT: return 0;
         case TIER_DELAY: return dispatch__park_delay(dispatch__state(client), delay_us, STAGE_RUN);
@@ -386,19 +413,43 @@ static int admit(struct client *client, const struct command *command) {
     return -1;
 }
 
-static int pause_applies(const struct command *command) {
+static int pause_applies(const struct client *client, const struct command *command) {
     enum dispatch_pause mode = dispatch_paused();
-    return mode == DISPATCH_PAUSE_ALL ||
-           (mode == DISPATCH_PAUSE_WRITE && (command->flags & (COMMAND_WRITE | COMMAND_MAY_REPLICATE)) != 0);
+    if (mode != DISPATCH_PAUSE_WRITE) return mode == DISPATCH_PAUSE_ALL;
+    return (flags_of(client, command) & (COMMAND_WRITE | COMMAND_MAY_REPLICATE)) != 0;
+}
+
+/* In MULTI: keep the command for EXEC. Returns 0 for execute. */
+static int enqueue(struct client *client, const struct command *command) {
+    if (!tier_enabled() && evict_config.memory_max != 0) {
+        uint64_t not_counted = dispatch_config.memory_not_counted ? dispatch_config.memory_not_counted() : 0;
+        if (evict_to_limit(not_counted) != 0)
+            return reject_text(client, command, "-OOM command not allowed when used memory > 'maxmemory'.");
+    }
+    transaction_queue(client, command, client->request.argv, client->request.argc);
+    reply_status(&client->reply, "QUEUED");
+    if (transaction_of(client)->argument_bytes > net_config.client_query_buffer_limit) {
+        log_warning("Closing client that reached max query buffer length in MULTI (id=%llu)",
+                    (unsigned long long)client->id);
+        net_stats.query_limit_disconnections++;
+        client_close_later(client, 0);
+    }
+    if (client->dispatch_state != NULL) dispatch__command_done(client->dispatch_state);
+    client->last_command = command;
+    client->command = NULL;
+    next_reply_mode(client);
+    return 0;
 }
 
 /* Go on with ${command} from ${stage}. */
 static int execute_from(struct client *client, const struct command *command, enum stage stage) {
     client->command = command;
     if (stage == STAGE_PAUSE) {
-        if (__builtin_expect(pause_applies(command), 0) && !(client->flags & CLIENT_INTERNAL))
+        if (__builtin_expect(pause_applies(client, command), 0) && !(client->flags & CLIENT_INTERNAL))
             return dispatch__park_pause(dispatch__state(client));
         stage = STAGE_ADMIT;
+        if (__builtin_expect((client->flags & CLIENT_MULTI) != 0, 0) && !transaction_is_immediate(command))
+            return enqueue(client, command);
     }
     if (stage == STAGE_ADMIT) {
         int answer = admit(client, command);
@@ -421,8 +472,13 @@ static const struct command *identify(struct client *client) {
         return NULL;
     }
     if (__builtin_expect(!command_arity_fits(command, argc) || command->handler == NULL, 0)) {
-        reply_error_format(&client->reply, "wrong number of arguments for '%s' command", command->name);
-        reject(client, command, errors_before);
+        char text[128];
+        snprintf(text, sizeof text, "wrong number of arguments for '%s' command", command->name);
+        reject_text(client, command, text);
+        return NULL;
+    }
+    if (__builtin_expect((client->flags & CLIENT_MULTI) && (command->flags & COMMAND_NO_MULTI), 0)) {
+        reject_text(client, command, "Command not allowed inside a transaction");
         return NULL;
     }
     if (__builtin_expect(!(client->flags & (CLIENT_AUTHENTICATED | CLIENT_INTERNAL)), 0) &&
@@ -521,6 +577,40 @@ int dispatch_run(struct client *client, const struct bytes *argv, size_t argc) {
     return 0;
 }
 
+int dispatch__inner(struct call *outer, const struct command *command, const struct bytes *argv, size_t argc,
+                    struct dispatch_inner *inner_out) {
+    struct client *client = outer->client;
+    struct call *call = &inner_out->call;
+    struct reply_mark mark = reply_mark(&client->reply);
+    uint64_t errors_before = client->reply.errors;
+    call_init(call, client, command, argv, argc);
+    client->command = command;
+    uint64_t begin = ticks();
+    int result = command->handler(call);
+    inner_out->ns = ticks_to_ns(ticks() - begin);
+    client->command = outer->command;
+    if (result != 0) {
+        reply_rollback(&client->reply, mark);
+        if (result == FIRN_EFAULT || result == FIRN_EBUSY) {
+            FIRN_ASSERT(call->changes == 0); /* H1 */
+            memory_free(call->rewritten_argv);
+            return result;
+        }
+        reply_failure(&client->reply, result);
+    }
+    inner_out->errors = client->reply.errors - errors_before;
+    outer->inner_errors += inner_out->errors;
+    outer->changes += call->changes;
+    if (inner_out->errors != 0)
+        memcpy(inner_out->error_code, client->reply.last_error, sizeof inner_out->error_code);
+    return 0;
+}
+
+void dispatch__inner_finish(struct dispatch_inner *inner) {
+    if (inner->errors != 0) dispatch__count_errors(inner->error_code, inner->errors);
+    finish_counted(&inner->call, inner->ns, inner->errors);
+}
+
 struct client *dispatch_current_client(void) {
     return running_client;
 }
@@ -546,6 +636,7 @@ static void connected(struct client *client) {
 
 static void disconnecting(struct client *client) {
     dispatch__release(client);
+    transaction_discard(client);
     if (client->flags & CLIENT_MONITOR) {
         client->flags &= ~CLIENT_MONITOR;
         dispatch_stats.monitors--;
@@ -567,14 +658,17 @@ void dispatch_client_hooks(struct client_hooks *hooks_out) {
 /* --- changes of the keyspace --- */
 
 static void key_changed(struct db *db, struct bytes key) {
+    if (watch_keys > 0) watch_changed(db, key);
     if (blocking_keys > 0) blocking_changed(db, key);
 }
 
 static void flushing(struct db *db) {
+    if (watch_keys > 0) watch_flushing(db);
     if (blocking_keys > 0) blocking_changed_all(db);
 }
 
 static void swapping(struct db *a, struct db *b) {
+    if (watch_keys > 0) watch_swapping(a, b);
     if (blocking_keys == 0) return;
     blocking_changed_all(a);
     blocking_changed_all(b);
@@ -582,7 +676,7 @@ static void swapping(struct db *a, struct db *b) {
 
 /* The hook is there only while somebody wants it: a change then costs nothing more than a test. */
 void dispatch__follow_changes(void) {
-    db_hooks.changed = blocking_keys > 0 ? key_changed : NULL;
+    db_hooks.changed = blocking_keys + watch_keys > 0 ? key_changed : NULL;
 }
 
 void dispatch_turn(void) {

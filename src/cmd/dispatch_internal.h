@@ -87,6 +87,18 @@ void dispatch__release(struct client *client);
 void dispatch__park_start(struct loop *loop);
 void dispatch__park_cron(void);
 
+/* A command that was run inside of another one (EXEC), and what is still to be written down about it. */
+struct dispatch_inner {
+    struct call call;
+    uint64_t ns, errors;
+    char error_code[64];
+};
+/* Run ${command} for the client of ${outer}, into its reply. 0, or FIRN_EFAULT (and FIRN_EBUSY): a page is
+ * missing and it has changed nothing; then *inner_out is void. */
+FIRN_MUST_USE int dispatch__inner(struct call *outer, const struct command *command, const struct bytes *argv,
+                                  size_t argc, struct dispatch_inner *inner_out);
+void dispatch__inner_finish(struct dispatch_inner *inner);
+
 /* Statistics. */
 void dispatch__stats_start(void);
 void dispatch__stats_stop(void);

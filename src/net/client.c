@@ -172,7 +172,8 @@ void client_memory(const struct client *client, struct client_memory *memory_out
     const struct reply *reply = &client->reply;
     memset(memory_out, 0, sizeof *memory_out);
     memory_out->argv_bytes = client->request.argument_bytes;
-    memory_out->total = sizeof *client + client->request.argv_capacity * sizeof(struct bytes);
+    memory_out->total =
+        sizeof *client + client->request.argv_capacity * sizeof(struct bytes) + client->command_bytes;
     memory_out->total +=
         usable(client->name) + usable(client->lib_name) + usable(client->lib_version) + usable(client->user);
     for (const struct reply_chunk *chunk = reply->head; chunk; chunk = chunk->next) {

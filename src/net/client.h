@@ -26,11 +26,14 @@
 #define CLIENT_REPLY_SKIP        0x0100u
 #define CLIENT_MONITOR           0x0200u
 #define CLIENT_PAUSED            0x0400u /* held by CLIENT PAUSE */
-#define CLIENT_MULTI             0x0800u /* (later) in MULTI */
+#define CLIENT_MULTI             0x0800u /* in MULTI: commands are queued */
 #define CLIENT_INTERNAL          0x1000u /* no socket: for running commands from inside */
 #define CLIENT_PUSHED            0x2000u /* a push message was queued by the current command */
 #define CLIENT_BLOCKED           0x4000u /* waits for keys (or WAIT): closed as soon as the other side ends */
 #define CLIENT_DENY_BLOCKING     0x8000u /* runs inside EXEC or a script */
+#define CLIENT_DIRTY_EXEC        0x10000u /* a command was refused in MULTI */
+#define CLIENT_DIRTY_WATCH       0x20000u /* a watched key changed */
+#define CLIENT_SUBSCRIBED        0x40000u /* to a channel or a pattern */
 
 enum client_class { CLIENT_CLASS_NORMAL, CLIENT_CLASS_REPLICA, CLIENT_CLASS_PUBSUB, CLIENT_CLASS_COUNT };
 
@@ -42,12 +45,14 @@ struct client {
     unsigned db_index;
     struct reply reply;
     struct request request;
-    const void *command;                 /* struct command being run or parked on, else NULL */
-    const void *last_command;            /* for CLIENT LIST cmd= */
-    int parked;                          /* nonzero: waiting (page, memory, pause); see dispatch */
-    void *dispatch_state;                /* owned by src/cmd: what it is parked on */
-    char *name, *lib_name, *lib_version; /* counted memory or NULL */
-    char *user;                          /* ACL user name ("default") */
+    const void *command;                         /* struct command being run or parked on, else NULL */
+    const void *last_command;                    /* for CLIENT LIST cmd= */
+    int parked;                                  /* nonzero: waiting (page, memory, pause); see dispatch */
+    void *dispatch_state;                        /* owned by src/cmd: what it is parked on */
+    void *transaction, *watches, *subscriptions; /* of src/cmd, NULL while there are none */
+    size_t command_bytes;                        /* what these three take */
+    char *name, *lib_name, *lib_version;         /* counted memory or NULL */
+    char *user;                                  /* ACL user name ("default") */
     /* statistics */
     int64_t created_ms, last_interaction_ms;
     uint64_t net_input_bytes, net_output_bytes, commands;

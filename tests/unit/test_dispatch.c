@@ -260,6 +260,40 @@ static void faults_park_and_rerun(void **state) {
     tiers_down();
 }
 
+/* A transaction unwinds as a whole while it has only read; what ran before is counted once. */
+static void transaction_faults(void **state) {
+    (void)state;
+    tiers_up();
+    struct client *client = client_create();
+    dispatch_stats_reset();
+    runs = 0;
+    expect(client, "multi", "+OK\r\n");
+    expect(client, "strlen a", "+QUEUED\r\n");
+    expect(client, "lolwut", "+QUEUED\r\n");
+    expect(client, "ping", "+QUEUED\r\n");
+    assert_int_equal(execute(client, "exec"), 1);
+    assert_int_equal(client->reply.bytes, 0);
+    assert_int_equal(execute_to_end(client), 0);
+    assert_int_equal(runs, PAGES + 1);
+    expect_reply(client,
+                 "*3\r\n:0\r\n$16\r\nbefore the fault\r\n$16\r\nbefore the fault\r\n$16\r\nbefore "
+                 "the fault\r\n+DONE\r\n+PONG\r\n");
+    assert_int_equal(dispatch_command_stats(command_find_name(bytes_of_text("strlen")))->calls, 1);
+    assert_int_equal(dispatch_command_stats(command_find_name(bytes_of_text("lolwut")))->calls, 1);
+    assert_int_equal(dispatch_command_stats(command_find_name(bytes_of_text("exec")))->calls, 1);
+    /* Behind a command that is no read, pages are read blocking. */
+    runs = 0;
+    expect(client, "multi", "+OK\r\n");
+    expect(client, "ping", "+QUEUED\r\n");
+    expect(client, "lolwut", "+QUEUED\r\n");
+    assert_int_equal(execute(client, "exec"), 0);
+    assert_int_equal(runs, 1);
+    reply_clear(&client->reply);
+    assert_int_equal(client->command_bytes, 0);
+    client_destroy(client);
+    tiers_down();
+}
+
 /* A client that goes while its pages are being read leaves nothing behind. */
 static void disconnect_while_parked(void **state) {
     (void)state;
@@ -451,6 +485,7 @@ int main(void) {
         cmocka_unit_test(authentication),
         cmocka_unit_test(reply_modes),
         cmocka_unit_test(faults_park_and_rerun),
+        cmocka_unit_test(transaction_faults),
         cmocka_unit_test(disconnect_while_parked),
         cmocka_unit_test(run_is_sync),
         cmocka_unit_test(failures),

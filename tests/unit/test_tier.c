@@ -464,11 +464,11 @@ static void test_broken(void **state) {
     assert_true(stats_of(PAGE_TAG_NVME).errors > 0);
     assert_int_equal(fake_check_all(), 0);
     fault_point_reset();
-    for (unsigned i = 0; i < 1500 && fake_admit(&message); i++) {
-        fake_turn();
-        usleep(1000);
-    }
-    for (; key < 2000; key++) {
+    for (; key < 2000; key++) { /* refused until a write that is tried again has succeeded */
+        for (unsigned i = 0; i < 3000 && fake_admit(&message); i++) {
+            fake_turn();
+            usleep(1000);
+        }
         assert_int_equal(fake_admit(&message), 0);
         fake_set(key, 8000);
     }

@@ -13,10 +13,12 @@
 extern const struct type_ops type_string_ops;
 extern const struct type_ops type_hash_ops;
 extern const struct type_ops type_set_ops;
+extern const struct type_ops type_zset_ops;
 
 static const struct type_ops *const type_table[TYPE_COUNT] = {
     [TYPE_STRING] = &type_string_ops,
     [TYPE_SET] = &type_set_ops,
+    [TYPE_ZSET] = &type_zset_ops,
     [TYPE_HASH] = &type_hash_ops,
 };
 
@@ -53,6 +55,10 @@ const struct type_ops *type_ops_for_rdb(uint8_t rdb_type) {
     case 2:  /* members */
     case 11: /* integers */
     case 20: /* listpack of members */ return type_table[TYPE_SET];
+    case 3:  /* members and scores as text */
+    case 5:  /* members and scores as binary64 */
+    case 12: /* ziplist of members and scores */
+    case 17: /* listpack of them */ return type_table[TYPE_ZSET];
     case 4:  /* fields and values */
     case 9:  /* zipmap */
     case 13: /* ziplist */

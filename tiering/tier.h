@@ -131,6 +131,19 @@ void tier_prefetch(uint64_t ref);
  * long as that payload. */
 struct bytes tier_read_name(uint64_t ref);
 
+/* --- walks over everything (SAVE, DEBUG DIGEST) --- */
+/*
+ * From begin to end, reads are not counted for promotion and blocking reads leave only the latest few pages
+ * in the read buffer, so that a walk within one turn stays inside the budget: a payload is good until the
+ * walk has read some hundred KiB further. Not nested; no commands in between.
+ */
+void tier_walk_begin(void);
+void tier_walk_end(void);
+/* Read these NVMe records together, waiting for them; they stay until the next call, or the end. Those that
+ * fail say so when they are looked at. */
+#define TIER_WALK_BATCH 128u
+void tier_walk_read(const uint64_t *refs, unsigned count);
+
 /* --- writers --- */
 enum tier_zone { TIER_ZONE_FREE, TIER_ZONE_BACKGROUND, TIER_ZONE_DELAY, TIER_ZONE_LIMIT };
 enum tier_zone tier_zone(void);

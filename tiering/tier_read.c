@@ -22,6 +22,8 @@
 #include "base/memory.h"
 #include "tiering/tier_internal.h"
 
+#define WALK_KEEP_BYTES    (512u << 10) /* a walk leaves so much of its blocking reads in the buffer */
+#define WALK_KEEP_COUNT    8u           /* and never fewer pages than these */
 #define ENTRY_POOL_MAX     256u
 #define READ_BYTES_ASSUMED 16384u /* per read in flight, to scale their number to a small memory limit */
 
@@ -71,7 +73,10 @@ static struct {
     struct tier_buffered *pool;
     unsigned pooled, queued;
     uint64_t faults, sync_reads;
-    uint64_t mapped_ref, mapped_turn; /* the PMEM record looked at last */
+    int walking;
+    unsigned walked_count;
+    struct tier_buffered *walked[TIER_WALK_BATCH]; /* pinned by the walk */
+    uint64_t mapped_ref, mapped_turn;              /* the PMEM record looked at last */
     unsigned mapped_seen;
 } buffer;
 
@@ -272,6 +277,11 @@ void tier_read_stop(void) {
 
 /* --- readers --- */
 
+/* How often ${ref} was read before, this time counted; a walk over everything does not count. */
+static unsigned touch(uint64_t ref) {
+    return buffer.walking ? 0 : tier_ghost_touch(ref);
+}
+
 static void pin(struct tier_read *read, struct tier_waiter *waiter, uint64_t ref) {
     struct tier_buffered *entry = entry_find(ref);
     if (entry == NULL) {
@@ -280,7 +290,7 @@ static void pin(struct tier_read *read, struct tier_waiter *waiter, uint64_t ref
     } else if (entry->state == TIER_BUFFERED && entry->pins == 0) {
         entry_leave_remainder(entry);
     }
-    entry->seen = tier_ghost_touch(ref);
+    entry->seen = touch(ref);
     entry->spent = 0;
     entry->pins++;
     *waiter = (struct tier_waiter){.read = read, .entry = entry};
@@ -419,7 +429,7 @@ int tier_read_buffered(uint64_t ref, struct bytes *payload_out, unsigned *seen_o
     tier_manager.nvme.counters.hits++;
     int unpinned = entry->state == TIER_BUFFERED && entry->pins == 0;
     if (unpinned && entry->turn != tier_manager.turn) { /* not a reader's second run: a read of its own */
-        entry->seen = tier_ghost_touch(ref);
+        entry->seen = touch(ref);
         entry->turn = tier_manager.turn;
         list_remove(&buffer.remainder, entry);
         list_prepend(&buffer.remainder, entry);
@@ -459,7 +469,7 @@ int tier_read_map(uint64_t ref, struct bytes *payload_out, unsigned *seen_out) {
         buffer.mapped_turn != tier_manager.turn) { /* else: the same read goes on */
         buffer.mapped_ref = ref;
         buffer.mapped_turn = tier_manager.turn;
-        buffer.mapped_seen = tier_ghost_touch(ref);
+        buffer.mapped_seen = touch(ref);
     }
     *seen_out = buffer.mapped_seen;
     if (*seen_out == 0) return 0;
@@ -468,6 +478,20 @@ int tier_read_map(uint64_t ref, struct bytes *payload_out, unsigned *seen_out) {
     else
         *seen_out = 0;
     return 0;
+}
+
+/* Let go of the oldest of what blocking reads brought; the latest few may be in use. */
+static void walk_trim(void) {
+    while (buffer.remainder_bytes > WALK_KEEP_BYTES && buffer.remainder.tail != NULL &&
+           buffer.remainder.tail->previous != NULL) {
+        struct tier_buffered *entry = buffer.remainder.tail;
+        for (unsigned newer = 0; newer < WALK_KEEP_COUNT; newer++)
+            if ((entry = entry->previous) == NULL) return;
+        entry = buffer.remainder.tail;
+        entry_leave_remainder(entry);
+        tier_transition(&entry->state, TIER_LOWER);
+        entry_free(entry);
+    }
 }
 
 int tier_read_sync(uint64_t ref, struct bytes *payload_out) {
@@ -486,12 +510,13 @@ int tier_read_sync(uint64_t ref, struct bytes *payload_out) {
         page_free_unshared(page);
         return error;
     }
+    if (buffer.walking) walk_trim();
     struct tier_buffered *entry = entry_find(ref);
     if (entry == NULL) {
         entry = entry_create(ref);
         entry_set_page(entry, page);
         entry->name_bytes = name_bytes;
-        entry->seen = tier_ghost_touch(ref);
+        entry->seen = touch(ref);
         entry->turn = tier_manager.turn;
         entry_arrived(entry, 0);
     } else {
@@ -504,6 +529,55 @@ int tier_read_sync(uint64_t ref, struct bytes *payload_out) {
     }
     *payload_out = bytes_of(page->data, page->bytes);
     return 0;
+}
+
+/* --- walks --- */
+
+static void walk_release(void) {
+    for (unsigned i = 0; i < buffer.walked_count; i++) {
+        struct tier_buffered *entry = buffer.walked[i];
+        FIRN_ASSERT(entry->pins > 0 && entry->state == TIER_BUFFERED);
+        entry->spent = 1; /* first to go */
+        if (--entry->pins == 0) entry_settle(entry);
+    }
+    buffer.walked_count = 0;
+    tier_read_trim();
+}
+
+void tier_walk_begin(void) {
+    FIRN_ASSERT(!buffer.walking);
+    buffer.walking = 1;
+}
+
+void tier_walk_end(void) {
+    FIRN_ASSERT(buffer.walking);
+    walk_release();
+    buffer.walking = 0;
+}
+
+void tier_walk_read(const uint64_t *refs, unsigned count) {
+    FIRN_ASSERT(buffer.walking && count <= TIER_WALK_BATCH);
+    walk_release();
+    for (unsigned i = 0; i < count; i++) {
+        FIRN_ASSERT(page_ref_tag(refs[i]) == PAGE_TAG_NVME);
+        struct tier_buffered *entry = entry_find(refs[i]);
+        if (entry == NULL) {
+            entry = entry_create(refs[i]);
+            entry_queue(entry);
+        } else if (entry->state == TIER_BUFFERED && entry->pins == 0) {
+            entry_leave_remainder(entry);
+        }
+        entry->pins++;
+        buffer.walked[buffer.walked_count++] = entry;
+    }
+    for (unsigned i = 0; i < count;) {
+        if (buffer.walked[i]->state == TIER_BUFFERED) {
+            i++;
+            continue;
+        }
+        tier_read_submit();
+        if (tier_manager.reads_in_flight + tier_manager.moves_in_flight > 0) tier_wait_completions();
+    }
 }
 
 /* --- the rest --- */

@@ -21,8 +21,10 @@
 #include "cmd/server_hooks.h"
 #include "ds/glob.h"
 #include "ds/number.h"
+#include "ds/rdb_format.h"
 #include "keyspace/db_string.h"
 #include "keyspace/evict.h"
+#include "persist/persist.h"
 #include "tiering/tier.h"
 #include "types/type.h"
 
@@ -346,8 +348,66 @@ static int debug_accept(struct call *call) {
 }
 
 static int debug_not_yet(struct call *call) {
-    reply_error_format(call->reply, "DEBUG %.*s needs RDB or AOF files, which this version does not have yet",
+    reply_error_format(call->reply,
+                       "DEBUG %.*s needs append only files, which this version does not have yet",
                        (int)call->argv[1].size, (const char *)call->argv[1].data);
+    return 0;
+}
+
+/* --- files --- */
+
+/* What is dropped before a reload changes for everybody who watches it. */
+static int tell_changed(struct entry *entry, void *ctx) {
+    if (db_hooks.changed != NULL) db_hooks.changed(ctx, entry_key(entry));
+    return 0;
+}
+
+static void drop_all(void) {
+    for (unsigned i = 0; i < db_count(); i++)
+        (void)db_walk(db_at(i), tell_changed, db_at(i)); /* what cannot be read is dropped all the same */
+    (void)db_flush(NULL, 0);
+    while (db_reap_some(INT64_MAX)) {
+    }
+}
+
+static int debug_reload(struct call *call) {
+    int save = 1, flush = 1;
+    unsigned flags = 0;
+    for (size_t i = 2; i < call->argc; i++) {
+        if (call_option(call, i, "nosave")) {
+            save = 0;
+        } else if (call_option(call, i, "noflush")) {
+            flush = 0;
+        } else if (call_option(call, i, "merge")) {
+            flags |= PERSIST_LOAD_REPLACE;
+        } else {
+            reply_error(call->reply, "DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.");
+            return 0;
+        }
+    }
+    if (save && persist_save(0) != 0) {
+        reply_error(call->reply, "-ERR");
+        return 0;
+    }
+    call_must_finish(call);
+    call_no_propagation(call);
+    if (flush) drop_all();
+    int64_t changes = (int64_t)db_stats.changes;
+    if (persist_load_all(flags) != 0) {
+        reply_error(call->reply, "Error trying to load the RDB dump, check server logs.");
+        return 0;
+    }
+    db_stats.changes = save ? 0 : (uint64_t)changes;
+    log_warning("DB reloaded by DEBUG RELOAD");
+    reply_ok(call->reply);
+    return 0;
+}
+
+static int debug_skip_checksum(struct call *call) {
+    int64_t on;
+    CALL_TRY(call_integer(call, call->argv[2], &on));
+    rdb_checksum_ignored = on != 0;
+    reply_ok(call->reply);
     return 0;
 }
 
@@ -438,13 +498,16 @@ static const struct {
     {"populate", 3, 5, debug_populate, "POPULATE <count> [<prefix>] [<size>]", "Make string keys."},
     {"protocol", 3, 3, debug_protocol, "PROTOCOL <type>", "Reply a value of this protocol type."},
     {"quicklist-packed-threshold", 3, 3, debug_accept, "QUICKLIST-PACKED-THRESHOLD <size>", "Accepted."},
-    {"reload", 2, 0, debug_not_yet, "RELOAD", "Not here yet."},
+    {"reload", 2, 0, debug_reload, "RELOAD [NOSAVE] [NOFLUSH] [MERGE]",
+     "Save, drop everything, load. NOSAVE, NOFLUSH: without that; MERGE: keys that exist are replaced."},
     {"replybuffer", 4, 4, debug_accept, "REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>",
      "Accepted: replies are chains of chunks here."},
     {"segfault", 2, 2, debug_segfault, "SEGFAULT", "Crash by a bad address."},
     {"set-active-expire", 3, 3, debug_active_expire, "SET-ACTIVE-EXPIRE <0|1>",
      "0: expired keys go only when looked at."},
     {"set-disable-deny-scripts", 3, 3, debug_accept, "SET-DISABLE-DENY-SCRIPTS <0|1>", "Accepted."},
+    {"set-skip-checksum-validation", 3, 3, debug_skip_checksum, "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+     "1: payloads and RDB files with a wrong checksum are read."},
     {"sleep", 3, 3, debug_sleep, "SLEEP <seconds>", "Block the server."},
     {"stringmatch-len", 4, 4, debug_stringmatch, "STRINGMATCH-LEN <length> <pattern>",
      "Match a pattern with a string of so many a."},

@@ -35,6 +35,7 @@
 #include "net/net.h"
 #include "page/fault.h"
 #include "page/page.h"
+#include "persist/persist.h"
 #include "tiering/tier.h"
 
 #define ARGUMENTS_SHOWN_BYTES  128u          /* of an unknown command, in its error */
@@ -459,6 +460,19 @@ static int execute_from(struct client *client, const struct command *command, en
 }
 
 /* The command of a new request, or NULL with the refusal replied. */
+/* The last background save failed: whether this command is refused for that. */
+static int refuse_unsaved(struct client *client, const struct command *command) {
+    if (!(command->flags & COMMAND_WRITE) && command->handler != cmd_ping) return 0;
+    if (!persist_refuses_writes()) return 0;
+    reject_text(
+        client, command,
+        "-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to "
+        "disk. Commands that may modify the data set are disabled, because this instance is configured "
+        "to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). "
+        "Please check the Redis logs for details about the RDB error.");
+    return 1;
+}
+
 static const struct command *identify(struct client *client) {
     const struct bytes *argv = client->request.argv;
     size_t argc = client->request.argc;
@@ -490,6 +504,8 @@ static const struct command *identify(struct client *client) {
         reject_text(client, command, "-LOADING Redis is loading the dataset in memory");
         return NULL;
     }
+    if (__builtin_expect(persist_status.last_background_failed, 0) && refuse_unsaved(client, command))
+        return NULL;
     return command;
 }
 

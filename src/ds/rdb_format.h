@@ -31,6 +31,34 @@
 #define RDB_TYPE_HASH_METADATA    24u /* fields with deadlines: base deadline, then triples */
 #define RDB_TYPE_HASH_LISTPACK_EX 25u
 
+/* What a saved file needs at least (src/persist/README.md): readers of this version are everywhere. */
+#define RDB_VERSION_COMPATIBLE 10u
+
+/* Opcodes of a file, where a type may stand. */
+#define RDB_OPCODE_SLOT_INFO       244u /* three lengths: slot, keys, keys with a deadline */
+#define RDB_OPCODE_FUNCTION        245u /* one string: source of a library */
+#define RDB_OPCODE_FUNCTION_PRE_GA 246u
+#define RDB_OPCODE_MODULE_AUX      247u
+#define RDB_OPCODE_IDLE            248u /* length: seconds; before a key */
+#define RDB_OPCODE_FREQ            249u /* one byte; before a key */
+#define RDB_OPCODE_AUX             250u /* two strings: name, value */
+#define RDB_OPCODE_RESIZEDB        251u /* two lengths: keys, keys with a deadline */
+#define RDB_OPCODE_EXPIRETIME_MS   252u /* 8 bytes; before a key */
+#define RDB_OPCODE_EXPIRETIME      253u /* 4 bytes, seconds; before a key */
+#define RDB_OPCODE_SELECTDB        254u /* length */
+#define RDB_OPCODE_EOF             255u
+
+/*
+ * The newest version whose forms encoders (type_ops.encode) are to use: RDB_VERSION_WRITTEN, as DUMP; a saver
+ * sets it lower, and then a form of a newer version is written only for a value that an older one cannot hold
+ * without loss. Executor.
+ */
+extern unsigned rdb_version_preferred;
+/* rdbcompression: whether rdb_write_string may compress at all. Default 1. Executor. */
+extern int rdb_compression;
+/* DEBUG SET-SKIP-CHECKSUM-VALIDATION: payloads and files with a wrong checksum are read. Executor. */
+extern int rdb_checksum_ignored;
+
 /* --- writing --- */
 void rdb_write_length(struct bytes_builder *out, uint64_t length);
 /* In the shortest form: integer, LZF (when it helps and ${compress}), or plain. */
@@ -61,12 +89,17 @@ FIRN_MUST_USE int rdb_read_ms(struct rdb_reader *reader, int64_t *ms_out);
 
 /* CRC-64 (Jones) as RDB uses it; start with ${crc} 0. */
 uint64_t rdb_crc64(uint64_t crc, struct bytes data);
+/* The first RDB version that knows ${type}. */
+unsigned rdb_type_version(uint8_t type);
+/* What ${type} is called in messages. */
+const char *rdb_type_name(uint8_t type);
+/* The CRC of what has CRC ${first} followed by ${size} bytes that alone have CRC ${second}. O(log size). */
+uint64_t rdb_crc64_combine(uint64_t first, uint64_t second, uint64_t size);
 
 /* --- DUMP payload: type byte, body, version (2 bytes), CRC-64 (8 bytes) --- */
 void rdb_payload_finish(struct bytes_builder *payload);
-/* Verify; *type_out and *body_out are what is between. A checksum of 0 means none was
- * computed, as newer Redis writes it where that costs too much. FIRN_ECORRUPT: too short, version too new, or
- * checksum wrong. */
+/* Verify; *type_out and *body_out are what is between. A checksum of 0 is no other than any: it must be
+ * right, as in Redis up to 7.4. FIRN_ECORRUPT: too short, version too new, or checksum wrong. */
 FIRN_MUST_USE int rdb_payload_open(struct bytes payload, uint8_t *type_out, struct bytes *body_out);
 
 /* --- packed containers --- */

@@ -41,6 +41,18 @@ int fault_record(uint64_t ref) {
     return FIRN_EFAULT;
 }
 
+struct fault_set *fault_suspend(void) {
+    struct fault_set *set = current;
+    FIRN_ASSERT(set == NULL || set->count == 0);
+    current = NULL;
+    return set;
+}
+
+void fault_resume(struct fault_set *set) {
+    FIRN_ASSERT(current == NULL);
+    current = set;
+}
+
 struct fault_set *fault_current(void) {
     return current;
 }

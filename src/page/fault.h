@@ -37,6 +37,10 @@ void fault_end(struct fault_set *set);
 void fault_must_finish(void);
 /* Record ${ref} (once) in the current set: FIRN_EFAULT. For page.c. */
 int fault_record(uint64_t ref);
+/* No set is current until fault_resume gives back what this returned (may be NULL): a walk over all data
+ * within a command reads for itself. Nothing may have been recorded. */
+struct fault_set *fault_suspend(void);
+void fault_resume(struct fault_set *set);
 /* The current set, or NULL (then reads are synchronous). */
 struct fault_set *fault_current(void);
 

@@ -25,6 +25,7 @@
 #include "keyspace/db.h"
 #include "loop/loop.h"
 #include "net/net.h"
+#include "persist/persist.h"
 #include "server/config.h"
 #include "server/config_internal.h"
 #include "server/server.h"
@@ -271,6 +272,23 @@ static void append_tiering(struct bytes_builder *out, const struct tier_totals *
     if (tier_has(PAGE_TAG_NVME)) append_tier(out, "nvme", PAGE_TAG_NVME);
 }
 
+/* How far the load is; lines that are there only while one goes on. */
+static void append_loading(struct bytes_builder *out) {
+    const struct persist_status *status = &persist_status;
+    if (!status->loading) return;
+    int64_t elapsed = clock_wall_ms() / 1000 - status->loading_start_s, eta = 1;
+    uint64_t left = status->loading_total_bytes - status->loading_done_bytes;
+    if (status->loading_done_bytes > 0)
+        eta = (int64_t)((double)elapsed * (double)left / (double)status->loading_done_bytes);
+    bytes_builder_format(out,
+                         "loading_start_time:%" PRId64 "\r\nloading_total_bytes:%" PRIu64
+                         "\r\nloading_rdb_used_mem:%" PRIu64 "\r\nloading_loaded_bytes:%" PRIu64
+                         "\r\nloading_loaded_perc:%.2f\r\nloading_eta_seconds:%" PRId64 "\r\n",
+                         status->loading_start_s, status->loading_total_bytes, status->loading_used_memory,
+                         status->loading_done_bytes,
+                         100.0 * info_ratio(status->loading_done_bytes, status->loading_total_bytes), eta);
+}
+
 static void append_command(const struct command *command, void *ctx) {
     const struct dispatch_command_stats *stats = dispatch_command_stats(command);
     if (stats->calls == 0 && stats->rejected == 0 && stats->failed == 0) return;
@@ -319,6 +337,7 @@ static void append_section(enum section section, const struct numbers *numbers, 
     append_fields(section, numbers, out);
     switch (section) {
     case SECTION_SERVER: append_listeners(out); break;
+    case SECTION_PERSISTENCE: append_loading(out); break;
     case SECTION_TIERING: append_tiering(out, &numbers->tiers); break;
     case SECTION_COMMANDSTATS: each_command(append_command, out); break;
     case SECTION_ERRORSTATS: dispatch_each_error(append_error, out); break;

@@ -139,8 +139,6 @@ static void say_hello(void) {
 }
 
 static void say_ready(void) {
-    log_notice("Server initialized");
-    process_warn();
     if (net_config.port != 0) log_notice("Ready to accept connections tcp");
     if (config_text(CONFIG_UNIXSOCKET)[0] != '\0') log_notice("Ready to accept connections unix");
     process_notify("STATUS=Ready to accept connections\nREADY=1\n");
@@ -178,12 +176,14 @@ int main(int argc, char **argv) {
     process_write_pidfile();
     process_title_refresh();
     say_hello();
-    say_ready();
+    log_notice("Server initialized");
+    process_warn();
+    server_when_ready(say_ready);
     server_run();
     process_notify("STOPPING=1\n");
     server_stop();
     process_remove_pidfile();
     log_notice("Firn is now ready to exit, bye bye...");
     config_fini();
-    return 0;
+    return server_state.exit_status;
 }

@@ -21,6 +21,7 @@
 #include "keyspace/evict.h"
 #include "loop/loop.h"
 #include "net/net.h"
+#include "persist/persist.h"
 #include "pmem/pmem.h"
 #include "rocks/rocks.h"
 #include "server/config.h"
@@ -38,6 +39,8 @@ static struct loop_timer *cron_timer;
 static volatile sig_atomic_t signal_seen;
 static int64_t housekeeping_due_us;
 static int expiry_due, reaping_due;
+static struct persist_load *load; /* going on: commands that need the data set are refused */
+static void (*when_ready)(void);
 static uint64_t commands_before;
 
 /* --- rates --- */
@@ -123,12 +126,50 @@ static void count_turn(void) {
     if (commands > server_state.turn_commands_max) server_state.turn_commands_max = commands;
 }
 
+/* --- loading --- */
+
+static int start_loading(void) {
+    int status = persist_load_begin(PERSIST_LOAD_DELAY, &load);
+    if (status == FIRN_ENOTFOUND) return 0;
+    if (status != 0) log_warning("Fatal error loading the DB, check server logs. Exiting.");
+    dispatch_config.loading = status == 0;
+    return status;
+}
+
+static void stop_loading(void) {
+    persist_load_end(load);
+    load = NULL;
+    dispatch_config.loading = 0;
+}
+
+/* One step of the load; nonzero while there is more. */
+static int load_some(void) {
+    int status = persist_load_step(load, persist_config.load_step_bytes);
+    if (status > 0) return 1;
+    stop_loading();
+    if (status == 0) {
+        if (when_ready != NULL) when_ready();
+        return 0;
+    }
+    log_warning("Fatal error loading the DB, check server logs. Exiting.");
+    server_state.exit_status = 1;
+    server_state.stopping = 1;
+    loop_stop(server_state.loop);
+    return 0;
+}
+
+void server_when_ready(void (*ready)(void)) {
+    when_ready = ready;
+    if (load == NULL) ready();
+}
+
 static int before_sleep(void *ctx) {
     (void)ctx;
     clock_update();
     count_turn();
     handle_signal();
     tier_complete();
+    int loading = load != NULL && !server_state.stopping && load_some();
     if (expiry_due) expiry_due = db_expire_some(TIER_EXPIRE_TURN_US_MAX);
     if (reaping_due) reaping_due = db_reap_some(TIER_TURN_US_MAX);
     dispatch_turn();
@@ -137,7 +178,7 @@ static int before_sleep(void *ctx) {
     again |= tier_submit(); /* of clients that went on in net_turn */
     uint64_t used = tier_memory_used();
     if (used > server_state.memory_peak) server_state.memory_peak = used;
-    return again || blocking_ready > 0 || expiry_due || reaping_due || server_state.stopping;
+    return again || loading || blocking_ready > 0 || expiry_due || reaping_due || server_state.stopping;
 }
 
 int64_t server_cron_period_ms(void) {
@@ -159,7 +200,7 @@ static int64_t cron(void *ctx) {
     (void)ctx;
     clock_update();
     if (server_state.cron_paused) return server_cron_period_ms();
-    expiry_due = db_expire_some(EXPIRE_CRON_US);
+    expiry_due = load == NULL && db_expire_some(EXPIRE_CRON_US);
     reaping_due = db_reap_some(REAP_CRON_US);
     if (start >= housekeeping_due_us) {
         housekeeping_due_us = start + 100000 - 1000;
@@ -178,15 +219,20 @@ void server_signal(int signal_number) {
     if (server_state.loop != NULL) loop_wake(server_state.loop);
 }
 
+/* Whether the server may go as far as saving is concerned. */
+static int save_before_exit(unsigned flags) {
+    int wanted = (flags & SERVER_SHUTDOWN_SAVE) != 0 ||
+                 (persist_config.has_save_points && !(flags & SERVER_SHUTDOWN_NOSAVE));
+    if (!wanted || load != NULL) return 1; /* half a data set is none to save */
+    log_notice("Saving the final RDB snapshot before exiting.");
+    if (persist_save(0) == 0) return 1;
+    log_warning("Error trying to save the DB, can't exit.");
+    return (flags & SERVER_SHUTDOWN_FORCE) != 0;
+}
+
 int server_shutdown(unsigned flags) {
     log_notice("User requested shutdown...");
-    int save_points = config_text(CONFIG_SAVE)[0] != '\0' && !(flags & SERVER_SHUTDOWN_NOSAVE);
-    if (flags & SERVER_SHUTDOWN_SAVE) {
-        log_warning("Error trying to save the DB, can't exit: this version has no RDB files yet.");
-        if (!(flags & SERVER_SHUTDOWN_FORCE)) return FIRN_EINVALID;
-    } else if (save_points && db_stats.changes > 0) {
-        log_warning("This version has no RDB files yet: the data set is not saved.");
-    }
+    if (!save_before_exit(flags)) return FIRN_EINVALID;
     server_state.stopping = 1;
     loop_stop(server_state.loop);
     return 0;
@@ -223,7 +269,7 @@ static int hook_rewrite_all(void) {
 static void hook_numbers(struct server_numbers *numbers_out) {
     numbers_out->memory_peak = server_state.memory_peak;
     numbers_out->memory_startup = server_state.memory_startup;
-    numbers_out->last_save_s = server_state.last_save_s;
+    numbers_out->last_save_s = persist_status.last_save_s;
     numbers_out->config_file = config_file();
     numbers_out->maxmemory = config_number(CONFIG_MAXMEMORY);
 }
@@ -340,7 +386,7 @@ int server_start(const char *executable) {
     hash_seed_init();
     clock_update();
     server_state.started_us = clock_monotonic_us();
-    server_state.started_s = server_state.last_save_s = clock_wall_ms() / 1000;
+    server_state.started_s = persist_status.last_save_s = clock_wall_ms() / 1000;
     random_id(server_state.run_id);
     random_id(server_state.replication_id);
     fill_hooks();
@@ -358,8 +404,13 @@ int server_start(const char *executable) {
     settings_go_live();
     cron_timer = loop_timer_create(server_state.loop, 1, cron, NULL);
     server_state.memory_startup = tier_memory_used();
+    status = start_loading();
+    if (status != 0) goto err_3;
     return 0;
 
+err_3:
+    loop_timer_destroy(cron_timer);
+    tier_stop();
 err_2:
     net_stop();
 err_1:
@@ -376,6 +427,7 @@ void server_run(void) {
 }
 
 void server_stop(void) {
+    stop_loading();
     net_stop();
     dispatch_stop();
     loop_timer_destroy(cron_timer);

@@ -43,12 +43,12 @@ struct server_state {
     int64_t started_s, started_us;
     char run_id[41], replication_id[41];
     uint64_t memory_peak, memory_startup;
-    int64_t last_save_s;
     struct server_rate rates[SERVER_RATE_COUNT];
     uint64_t cron_us, turn_us_max; /* time in cron; longest turn seen by cron */
     uint64_t turn_commands_max;
     int cron_paused;
     int stopping;
+    int exit_status; /* of the process; not 0: what went wrong is in the log */
 };
 extern struct server_state server_state;
 
@@ -57,6 +57,8 @@ extern struct server_state server_state;
  * FIRN_ESYSTEM, FIRN_EINVALID. May block.
  */
 FIRN_MUST_USE int server_start(const char *executable);
+/* Call ${ready} when the data set is loaded: at once, or from server_run. */
+void server_when_ready(void (*ready)(void));
 /* Serve until a shutdown. */
 void server_run(void);
 /* Close everything. May block. */

@@ -12,8 +12,10 @@
 #include "base/memory.h"
 #include "cmd/dispatch.h"
 #include "cmd/slowlog.h"
+#include "ds/rdb_format.h"
 #include "keyspace/evict.h"
 #include "net/net.h"
+#include "persist/persist.h"
 #include "server/config.h"
 #include "server/config_internal.h"
 #include "server/process.h"
@@ -178,6 +180,25 @@ static int apply_oom(const char **error_out) {
     return FIRN_ESYSTEM;
 }
 
+static int apply_persist(const char **error_out) {
+    const char *name = config_text(CONFIG_DBFILENAME);
+    if (strchr(name, '/') != NULL || strlen(name) >= sizeof persist_config.file_name) {
+        *error_out = "dbfilename can't be a path, just a filename";
+        return FIRN_EINVALID;
+    }
+    snprintf(persist_config.file_name, sizeof persist_config.file_name, "%s", name);
+    persist_config.checksum = (int)config_number(CONFIG_RDBCHECKSUM);
+    persist_config.incremental_sync = (int)config_number(CONFIG_RDB_SAVE_INCREMENTAL_FSYNC);
+    persist_config.has_save_points = config_text(CONFIG_SAVE)[0] != '\0';
+    persist_config.stop_writes_on_error = (int)config_number(CONFIG_STOP_WRITES_ON_BGSAVE_ERROR);
+    persist_config.key_save_delay_us = config_number(CONFIG_RDB_KEY_SAVE_DELAY);
+    persist_config.key_load_delay_us = config_number(CONFIG_KEY_LOAD_DELAY);
+    persist_config.load_step_bytes = (uint64_t)config_number(CONFIG_LOADING_PROCESS_EVENTS_INTERVAL_BYTES);
+    persist_config.redis_version = DISPATCH_REDIS_VERSION;
+    rdb_compression = (int)config_number(CONFIG_RDBCOMPRESSION);
+    return 0;
+}
+
 static void read_addresses(void) {
     struct config_words words;
     int status = config__split(bytes_of_text(config_text(CONFIG_BIND)), &words);
@@ -221,6 +242,7 @@ static int (*const functions[CONFIG_APPLY_COUNT])(const char **error_out) = {
     [CONFIG_APPLY_OBSERVE] = apply_observe,  [CONFIG_APPLY_CRON] = apply_cron,
     [CONFIG_APPLY_TITLE] = apply_title,      [CONFIG_APPLY_OOM] = apply_oom,
     [CONFIG_APPLY_LISTEN_BIND] = apply_bind, [CONFIG_APPLY_LISTEN_PORT] = apply_port,
+    [CONFIG_APPLY_PERSIST] = apply_persist,
 };
 
 void settings_apply_all(void) {

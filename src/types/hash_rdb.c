@@ -37,7 +37,7 @@ static int hash_encode_plain(const struct hash_field *field, void *ctx) {
     rdb_write_string(run->out, field->field, 1);
     rdb_write_string(run->out, field->value, 1);
     run->count++;
-    return 0;
+    return type_encode_part(run->out, run->base_ms >= 0 ? RDB_TYPE_HASH_METADATA : RDB_TYPE_HASH);
 }
 
 static int hash_encode_listpack(const struct hash_field *field, void *ctx) {
@@ -189,7 +189,8 @@ static int hash_decode_plain(struct decode_run *run, int with_deadlines, int64_t
     uint64_t count;
     int error = rdb_read_length(&run->reader, &count);
     if (error != 0) return error;
-    if (count == 0 || count > UINT32_MAX) return FIRN_ECORRUPT;
+    if (count == 0) return FIRN_ENOTFOUND;
+    if (count > UINT32_MAX) return FIRN_ECORRUPT;
     hash_expect(run->entry, count, 0);
     for (uint64_t i = 0; i < count; i++) {
         uint64_t stored = 0;
@@ -201,6 +202,7 @@ static int hash_decode_plain(struct decode_run *run, int with_deadlines, int64_t
         if (error == 0) error = rdb_read_string(&run->reader, &run->value, PACKED_BYTES_MAX, &value);
         if (error == 0) error = hash_decode_add(run, field, value, expiry_ms);
         if (error != 0) return error;
+        type_decode_part();
     }
     return 0;
 }
@@ -242,7 +244,7 @@ static int hash_decode_packed(struct decode_run *run, enum rdb_packed_kind kind,
         if (error == 0) error = hash_decode_add(run, field, value, expiry_ms);
     }
     bytes_builder_fini(&whole);
-    return error == 0 && run->entry->size == 0 ? FIRN_ECORRUPT : error;
+    return error == 0 && run->entry->size == 0 ? FIRN_ENOTFOUND : error;
 }
 
 static int hash_decode_type(struct decode_run *run, uint8_t rdb_type) {
@@ -282,7 +284,8 @@ int hash__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *
     if (error != 0) {
         type_hash_ops.free_value(run.entry);
         entry_free(run.entry);
-        return error == FIRN_ENOMEM ? error : FIRN_ECORRUPT;
+        *consumed_out = body.size - run.reader.left;
+        return error == FIRN_ENOMEM || error == FIRN_ENOTFOUND ? error : FIRN_ECORRUPT;
     }
     /* Packed forms stay packed by number of fields alone, as in Redis. */
     hash_expect(run.entry, run.entry->size, 0);

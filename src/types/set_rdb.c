@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Sets in RDB: written as Redis 7.4 does by reported encoding, all forms read.
+ * Sets in RDB: written as Redis 7.4 does by reported encoding (with readers before RDB 11 in mind, plainly),
+ * all forms read.
  *
  *    2   n, then the members
  *   11   one string: bytes of an integer (2, 4, 8; 32 bits), how many (32 bits), the integers ascending
@@ -28,7 +29,7 @@ static int set_encode_plain(struct bytes member, void *ctx) {
     struct encode_run *run = ctx;
     rdb_write_string(run->out, member, 1);
     run->count++;
-    return 0;
+    return type_encode_part(run->out, RDB_TYPE_SET);
 }
 
 static int set_encode_listpack(struct bytes member, void *ctx) {
@@ -84,7 +85,7 @@ int set__encode(struct entry *entry, struct bytes_builder *out, uint8_t *rdb_typ
     if (set__is_integers(entry)) {
         *rdb_type_out = RDB_TYPE_SET_INTSET;
         error = set_encode_as_integers(entry, out);
-    } else if (entry_encoding(entry) == ENCODING_LISTPACK) {
+    } else if (entry_encoding(entry) == ENCODING_LISTPACK && rdb_version_preferred >= 11) {
         *rdb_type_out = RDB_TYPE_SET_LISTPACK;
         error = set_encode_as_listpack(entry, out);
     }
@@ -116,13 +117,15 @@ static int set_decode_plain(struct decode_run *run) {
     uint64_t count;
     int error = rdb_read_length(&run->reader, &count);
     if (error != 0) return error;
-    if (count == 0 || count > UINT32_MAX) return FIRN_ECORRUPT;
+    if (count == 0) return FIRN_ENOTFOUND;
+    if (count > UINT32_MAX) return FIRN_ECORRUPT;
     entry_set_encoding(run->entry,
                        count > type_limits.set_max_intset_entries ? ENCODING_HASHTABLE : ENCODING_INTSET);
     for (uint64_t i = 0; error == 0 && i < count; i++) {
         struct bytes member;
         error = rdb_read_string(&run->reader, &run->scratch, PACKED_BYTES_MAX, &member);
         if (error == 0) error = set_decode_add(run, member, 0);
+        type_decode_part();
     }
     return error;
 }
@@ -136,8 +139,9 @@ static int set_decode_integers(struct decode_run *run) {
     struct bytes form;
     int error = rdb_read_string(&run->reader, &run->scratch, PACKED_FORM_BYTES_MAX, &form);
     if (error != 0) return error;
-    if (form.size <= INTSET_FORM_HEAD) return FIRN_ECORRUPT;
+    if (form.size < INTSET_FORM_HEAD) return FIRN_ECORRUPT;
     uint32_t width = bytes_load32(form.data), count = bytes_load32(form.data + 4);
+    if (form.size == INTSET_FORM_HEAD && count == 0) return FIRN_ENOTFOUND;
     if ((width != 2 && width != 4 && width != 8) || count == 0 ||
         form.size - INTSET_FORM_HEAD != (size_t)width * count)
         return FIRN_ECORRUPT;
@@ -162,7 +166,7 @@ static int set_decode_listpack(struct decode_run *run) {
     while (error == 0 && (got = rdb_packed_next(&packed, &member)) == 1)
         error = set_decode_add(run, member, SET_AS_LISTPACK);
     if (error == 0) error = got;
-    if (error != 0 || run->entry->size == 0) return error != 0 ? error : FIRN_ECORRUPT;
+    if (error != 0 || run->entry->size == 0) return error != 0 ? error : FIRN_ENOTFOUND;
     return set_expect(run->entry, run->entry->size); /* packed by number of members alone, as in Redis */
 }
 
@@ -182,7 +186,8 @@ int set__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *c
     if (error != 0) {
         type_set_ops.free_value(run.entry);
         entry_free(run.entry);
-        return error == FIRN_ENOMEM ? error : FIRN_ECORRUPT;
+        *consumed_out = body.size - run.reader.left;
+        return error == FIRN_ENOMEM || error == FIRN_ENOTFOUND ? error : FIRN_ECORRUPT;
     }
     *consumed_out = body.size - run.reader.left;
     *entry_out = run.entry;

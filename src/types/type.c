@@ -7,6 +7,7 @@
 #include "types/type.h"
 
 #include "base/assert.h"
+#include "base/bytes_builder.h"
 #include "base/memory.h"
 
 /* A type joins here: its ops, and below the RDB types it reads. */
@@ -69,6 +70,17 @@ const struct type_ops *type_ops_for_rdb(uint8_t rdb_type) {
     case 25: /* listpack with TTLs */ return type_table[TYPE_HASH];
     default: return NULL;
     }
+}
+
+struct type_part_hooks type_part_hooks;
+
+int type_encode_part(struct bytes_builder *out, uint8_t rdb_type) {
+    if (type_part_hooks.take == NULL || out->size < TYPE_ENCODE_PART_BYTES) return 0;
+    return type_part_hooks.take(out, rdb_type);
+}
+
+void type_decode_part(void) {
+    if (type_part_hooks.make_room != NULL) type_part_hooks.make_room();
 }
 
 static struct object **reaper;

@@ -97,7 +97,8 @@ struct type_ops {
     /* RDB: append type byte-less body to ${out} with the RDB type in *rdb_type_out. May fault. */
     int (*encode)(struct entry *entry, struct bytes_builder *out, uint8_t *rdb_type_out);
     /* RDB: build the value of ${key} from a body; ${deep} checks everything. FIRN_ECORRUPT with nothing
-     * leaked. *entry_out is not in any table. */
+     * leaked; FIRN_ENOTFOUND, with *consumed_out, for a collection of no elements (old bugs left such in
+     * files). *entry_out is not in any table. */
     int (*decode)(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *consumed_out, int deep,
                   struct entry **entry_out);
 
@@ -118,6 +119,22 @@ struct type_ops {
 const struct type_ops *type_ops(enum type_id type);
 /* Which type reads RDB type ${rdb_type}; NULL if none does. */
 const struct type_ops *type_ops_for_rdb(uint8_t rdb_type);
+
+/*
+ * Values larger than memory go to a file and come from it in parts. Between two elements of a plain form (one
+ * that is not a single string), an encoder calls type_encode_part: when ${out} has grown long and a saver
+ * waits for it, the saver takes what is there and empties ${out}. What was written before such a call cannot
+ * be taken back; an error afterwards fails the whole save. 0, or the saver's error: return it. A decoder
+ * calls type_decode_part between two elements, holding no page: a loader makes room.
+ */
+#define TYPE_ENCODE_PART_BYTES (1u << 20)
+struct type_part_hooks {
+    int (*take)(struct bytes_builder *out, uint8_t rdb_type);
+    void (*make_room)(void);
+};
+extern struct type_part_hooks type_part_hooks; /* for src/persist */
+FIRN_MUST_USE int type_encode_part(struct bytes_builder *out, uint8_t rdb_type);
+void type_decode_part(void);
 
 /* Detached large values wait here for freeing. Put: O(1), takes over ${object}. Run: frees about ${pages}
  * pages, nonzero when more is left. */

@@ -244,6 +244,7 @@ static unsigned collect_values(int from, struct tier_victim *out, unsigned wante
 static unsigned hook_victims(int from, struct tier_victim *victims_out, unsigned limit) {
     static int keys_scarce[8]; /* by tag: last time the sweep found too few */
     db__settle_cold();
+    type_keeps_hot = tier_get_stress() == TIER_STRESS_OFF;
     unsigned quota = keys_scarce[from] && object_count() > 0 ? limit : object_quota(from, limit);
     unsigned of_objects = quota > 0 ? collect_pages(from, victims_out, quota) : 0;
     unsigned wanted = limit - of_objects;

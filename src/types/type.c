@@ -13,11 +13,13 @@
 /* A type joins here: its ops, and below the RDB types it reads. */
 extern const struct type_ops type_string_ops;
 extern const struct type_ops type_hash_ops;
+extern const struct type_ops type_list_ops;
 extern const struct type_ops type_set_ops;
 extern const struct type_ops type_zset_ops;
 
 static const struct type_ops *const type_table[TYPE_COUNT] = {
     [TYPE_STRING] = &type_string_ops,
+    [TYPE_LIST] = &type_list_ops,
     [TYPE_SET] = &type_set_ops,
     [TYPE_ZSET] = &type_zset_ops,
     [TYPE_HASH] = &type_hash_ops,
@@ -38,6 +40,8 @@ struct type_limits type_limits = {
     .string_bytes_max = 512u << 20,
 };
 
+int type_keeps_hot = 1;
+
 const char *type_name(enum type_id type) {
     static const char *const names[TYPE_COUNT] = {
         [TYPE_STRING] = "string", [TYPE_LIST] = "list",     [TYPE_SET] = "set",       [TYPE_ZSET] = "zset",
@@ -53,6 +57,10 @@ const struct type_ops *type_ops(enum type_id type) {
 const struct type_ops *type_ops_for_rdb(uint8_t rdb_type) {
     switch (rdb_type) {
     case 0: return type_table[TYPE_STRING];
+    case 1:  /* elements */
+    case 10: /* ziplist */
+    case 14: /* ziplists */
+    case 18: /* listpacks and plain elements */ return type_table[TYPE_LIST];
     case 2:  /* members */
     case 11: /* integers */
     case 20: /* listpack of members */ return type_table[TYPE_SET];

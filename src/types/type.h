@@ -154,4 +154,8 @@ struct type_limits {
 };
 extern struct type_limits type_limits;
 
+/* Whether pages that a type wants to keep hot while they are used (ends of lists) are withheld from victims;
+ * the keyspace clears it under TIER-STRESS. */
+extern int type_keeps_hot;
+
 #endif

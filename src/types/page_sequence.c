@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Page sequences: structure and invariants in page_sequence.h. Leaves and inner nodes differ only in what an
+ * item is, so that moving items is written once (node_move). A node finds its entry in its parent by looking
+ * for itself: at most NODE_ITEMS words, and only when pages come, go or change their count.
+ */
+#include "types/page_sequence.h"
+
+#include <string.h>
+
+#include "base/assert.h"
+#include "base/memory.h"
+
+#define NODE_ITEMS  30u /* so that a leaf takes 512 bytes and an inner node 768 */
+#define NODE_FEW    (NODE_ITEMS / 4)
+#define NODE_UNITED (NODE_ITEMS * 3 / 4)
+#define LEVELS_MAX  16u
+
+struct sequence_child {
+    struct sequence_node *node;
+    uint64_t elements, pages;
+};
+
+struct sequence_node {
+    struct sequence_node *parent;
+    struct sequence_node *previous, *next; /* leaves only */
+    uint32_t used;
+    uint32_t is_leaf;
+    union {
+        struct page_slot slots[NODE_ITEMS];
+        struct sequence_child children[NODE_ITEMS]; /* allocated for inner nodes only */
+    };
+};
+
+struct totals {
+    uint64_t elements, pages;
+};
+
+static size_t node_item_bytes(const struct sequence_node *node) {
+    return node->is_leaf ? sizeof(struct page_slot) : sizeof(struct sequence_child);
+}
+
+static uint8_t *node_item(struct sequence_node *node, unsigned index) {
+    return (uint8_t *)node->slots + index * node_item_bytes(node);
+}
+
+static struct sequence_node *node_create(struct page_sequence *sequence, int is_leaf) {
+    size_t bytes = offsetof(struct sequence_node, slots) +
+                   NODE_ITEMS * (is_leaf ? sizeof(struct page_slot) : sizeof(struct sequence_child));
+    struct sequence_node *node = memory_alloc_zero(bytes);
+    node->is_leaf = (uint32_t)is_leaf;
+    sequence->bytes += memory_usable(node);
+    return node;
+}
+
+static void node_free(struct page_sequence *sequence, struct sequence_node *node) {
+    sequence->bytes -= memory_usable(node);
+    memory_free(node);
+}
+
+static struct totals node_totals(const struct sequence_node *node) {
+    struct totals sum = {0, 0};
+    for (unsigned i = 0; i < node->used; i++) {
+        sum.elements += node->is_leaf ? node->slots[i].count : node->children[i].elements;
+        sum.pages += node->is_leaf ? 1 : node->children[i].pages;
+    }
+    return sum;
+}
+
+static unsigned node_place(const struct sequence_node *node) {
+    const struct sequence_node *parent = node->parent;
+    unsigned i = 0;
+    while (parent->children[i].node != node) {
+        i++;
+        FIRN_ASSERT(i < parent->used);
+    }
+    return i;
+}
+
+/* PS1 from ${node} up, after its items changed. */
+static void node_refresh(struct page_sequence *sequence, struct sequence_node *node) {
+    for (; node != NULL; node = node->parent) {
+        struct totals sum = node_totals(node);
+        if (node->parent == NULL) {
+            sequence->elements = sum.elements;
+            sequence->pages = sum.pages;
+            return;
+        }
+        struct sequence_child *child = &node->parent->children[node_place(node)];
+        child->elements = sum.elements;
+        child->pages = sum.pages;
+    }
+}
+
+/* Items from ${from}[${index}] on to the end of ${to}; their children follow. */
+static void node_move(struct sequence_node *from, unsigned index, struct sequence_node *to) {
+    unsigned count = from->used - index;
+    memcpy(node_item(to, to->used), node_item(from, index), count * node_item_bytes(from));
+    if (!from->is_leaf) {
+        for (unsigned i = 0; i < count; i++)
+            to->children[to->used + i].node->parent = to;
+    }
+    to->used += count;
+    from->used = index;
+}
+
+static void node_open_gap(struct sequence_node *node, unsigned index) {
+    FIRN_ASSERT(node->used < NODE_ITEMS && index <= node->used);
+    memmove(node_item(node, index + 1), node_item(node, index), (node->used - index) * node_item_bytes(node));
+    node->used++;
+}
+
+static void node_close_gap(struct sequence_node *node, unsigned index) {
+    FIRN_ASSERT(index < node->used);
+    node->used--;
+    memmove(node_item(node, index), node_item(node, index + 1), (node->used - index) * node_item_bytes(node));
+}
+
+void page_sequence_init(struct page_sequence *sequence) {
+    *sequence = (struct page_sequence){.base = PAGE_SEQUENCE_ORDINAL_FIRST};
+}
+
+static void node_free_all(struct page_sequence *sequence, struct sequence_node *node) {
+    if (!node->is_leaf) {
+        for (unsigned i = 0; i < node->used; i++)
+            node_free_all(sequence, node->children[i].node);
+    }
+    node_free(sequence, node);
+}
+
+void page_sequence_fini(struct page_sequence *sequence) {
+    if (sequence->root != NULL) node_free_all(sequence, sequence->root);
+    FIRN_ASSERT(sequence->bytes == 0);
+    page_sequence_init(sequence);
+}
+
+/* --- finding --- */
+
+struct page_slot *page_sequence_slot(const struct sequence_cursor *cursor) {
+    return &cursor->leaf->slots[cursor->index];
+}
+
+void page_sequence_find(const struct page_sequence *sequence, uint64_t element,
+                        struct sequence_cursor *cursor_out, uint64_t *first_out) {
+    FIRN_ASSERT(element < sequence->elements);
+    struct sequence_node *node = sequence->root;
+    uint64_t left = element;
+    unsigned i;
+    while (!node->is_leaf) {
+        for (i = 0; left >= node->children[i].elements; i++)
+            left -= node->children[i].elements;
+        node = node->children[i].node;
+    }
+    for (i = 0; left >= node->slots[i].count; i++)
+        left -= node->slots[i].count;
+    *cursor_out = (struct sequence_cursor){node, i};
+    *first_out = element - left;
+}
+
+void page_sequence_at(const struct page_sequence *sequence, uint64_t position,
+                      struct sequence_cursor *cursor_out) {
+    FIRN_ASSERT(position < sequence->pages);
+    struct sequence_node *node = sequence->root;
+    while (!node->is_leaf) {
+        unsigned i;
+        for (i = 0; position >= node->children[i].pages; i++)
+            position -= node->children[i].pages;
+        node = node->children[i].node;
+    }
+    *cursor_out = (struct sequence_cursor){node, (unsigned)position};
+}
+
+static struct totals totals_before(const struct sequence_cursor *cursor) {
+    struct totals sum = {0, cursor->index};
+    for (unsigned i = 0; i < cursor->index; i++)
+        sum.elements += cursor->leaf->slots[i].count;
+    for (const struct sequence_node *node = cursor->leaf; node->parent != NULL; node = node->parent) {
+        for (unsigned i = 0; node->parent->children[i].node != node; i++) {
+            sum.elements += node->parent->children[i].elements;
+            sum.pages += node->parent->children[i].pages;
+        }
+    }
+    return sum;
+}
+
+uint64_t page_sequence_position(const struct sequence_cursor *cursor) {
+    return totals_before(cursor).pages;
+}
+
+uint64_t page_sequence_elements_before(const struct sequence_cursor *cursor) {
+    return totals_before(cursor).elements;
+}
+
+int page_sequence_next(struct sequence_cursor *cursor) {
+    if (cursor->index + 1 < cursor->leaf->used) {
+        cursor->index++;
+        return 1;
+    }
+    if (cursor->leaf->next == NULL) return 0;
+    *cursor = (struct sequence_cursor){cursor->leaf->next, 0};
+    return 1;
+}
+
+int page_sequence_previous(struct sequence_cursor *cursor) {
+    if (cursor->index > 0) {
+        cursor->index--;
+        return 1;
+    }
+    if (cursor->leaf->previous == NULL) return 0;
+    *cursor = (struct sequence_cursor){cursor->leaf->previous, cursor->leaf->previous->used - 1};
+    return 1;
+}
+
+/* --- changing --- */
+
+void page_sequence_recount(struct page_sequence *sequence, const struct sequence_cursor *cursor,
+                           uint16_t count) {
+    struct page_slot *slot = page_sequence_slot(cursor);
+    uint64_t more = (uint64_t)count - slot->count; /* modulo 2^64 */
+    slot->count = count;
+    for (struct sequence_node *node = cursor->leaf; node->parent != NULL; node = node->parent)
+        node->parent->children[node_place(node)].elements += more;
+    sequence->elements += more;
+}
+
+static void leaf_link(struct sequence_node *left, struct sequence_node *right, struct sequence_node *fresh) {
+    fresh->previous = left;
+    fresh->next = right;
+    if (left != NULL) left->next = fresh;
+    if (right != NULL) right->previous = fresh;
+}
+
+/* Where a full node is cut when an item comes at ${index}: sequences that grow at an end leave full nodes
+ * behind. */
+static unsigned split_point(const struct sequence_node *node, unsigned index, int is_first, int is_last) {
+    if (is_last && index == node->used) return node->used;
+    if (is_first && index == 0) return 0;
+    return node->used / 2;
+}
+
+/* Make room for one item at *${index_inout} of *${node_inout}, which may become another node. */
+static void node_make_room(struct page_sequence *sequence, struct sequence_node **node_inout,
+                           unsigned *index_inout, int is_first, int is_last) {
+    struct sequence_node *node = *node_inout;
+    if (node->used < NODE_ITEMS) return;
+    if (node->parent == NULL) {
+        struct sequence_node *root = node_create(sequence, 0);
+        struct totals sum = node_totals(node);
+        root->used = 1;
+        root->children[0] = (struct sequence_child){node, sum.elements, sum.pages};
+        node->parent = sequence->root = root;
+    }
+    unsigned place = node_place(node) + 1;
+    struct sequence_node *parent = node->parent;
+    node_make_room(sequence, &parent, &place, is_first && place == 1, is_last && place == parent->used);
+    struct sequence_node *right = node_create(sequence, (int)node->is_leaf);
+    node_open_gap(parent, place);
+    parent->children[place] = (struct sequence_child){.node = right};
+    right->parent = parent;
+    if (node->is_leaf) leaf_link(node, node->next, right);
+    unsigned cut = split_point(node, *index_inout, is_first, is_last);
+    node_move(node, cut, right);
+    if (*index_inout > cut || node->used == NODE_ITEMS) {
+        *node_inout = right;
+        *index_inout -= cut;
+    }
+    /* whatever came to ${right} left ${node}: the caller's refresh of both follows */
+    struct sequence_child *entry = &node->parent->children[node_place(node)];
+    struct totals sum = node_totals(node);
+    entry->elements = sum.elements;
+    entry->pages = sum.pages;
+    sum = node_totals(right);
+    parent->children[place].elements = sum.elements;
+    parent->children[place].pages = sum.pages;
+    node_refresh(sequence, parent);
+    if (node->parent != parent) node_refresh(sequence, node->parent);
+}
+
+void page_sequence_insert(struct page_sequence *sequence, uint64_t position, struct page_slot slot) {
+    struct sequence_cursor cursor = {NULL, 0};
+    FIRN_ASSERT(position <= sequence->pages);
+    slot.id = ++sequence->last_id;
+    if (sequence->root == NULL) sequence->root = node_create(sequence, 1);
+    if (position == 0) {
+        cursor.leaf = sequence->root;
+        while (!cursor.leaf->is_leaf)
+            cursor.leaf = cursor.leaf->children[0].node;
+        if (sequence->pages > 0) sequence->base--;
+    } else {
+        page_sequence_at(sequence, position - 1, &cursor);
+        cursor.index++;
+    }
+    node_make_room(sequence, &cursor.leaf, &cursor.index, position == 0, position == sequence->pages);
+    node_open_gap(cursor.leaf, cursor.index);
+    cursor.leaf->slots[cursor.index] = slot;
+    node_refresh(sequence, cursor.leaf);
+}
+
+/* Unite ${node} with the neighbour to its right under the same parent, if both have few items. */
+static int node_unite(struct page_sequence *sequence, struct sequence_node *node) {
+    unsigned place = node_place(node);
+    struct sequence_node *parent = node->parent;
+    if (place + 1 == parent->used) return 0;
+    struct sequence_node *right = parent->children[place + 1].node;
+    if (node->used + right->used > NODE_UNITED) return 0;
+    node_move(right, 0, node);
+    if (node->is_leaf) {
+        node->next = right->next;
+        if (right->next != NULL) right->next->previous = node;
+    }
+    node_close_gap(parent, place + 1);
+    node_free(sequence, right);
+    return 1;
+}
+
+/* ${node} has lost an item: PS2 and PS3 from here up. */
+static void node_settle(struct page_sequence *sequence, struct sequence_node *node) {
+    while (node->parent != NULL && node->used < NODE_FEW) {
+        struct sequence_node *parent = node->parent;
+        unsigned place = node_place(node);
+        if (node->used == 0) {
+            if (node->previous != NULL) node->previous->next = node->next;
+            if (node->next != NULL) node->next->previous = node->previous;
+            node_close_gap(parent, place);
+            node_free(sequence, node);
+        } else if (!node_unite(sequence, node) &&
+                   (place == 0 || !node_unite(sequence, parent->children[place - 1].node))) {
+            break;
+        } else {
+            node = parent->children[place < parent->used ? place : parent->used - 1].node;
+            if (place > 0) node_refresh(sequence, parent->children[place - 1].node);
+            node_refresh(sequence, node);
+        }
+        node = parent;
+    }
+    node_refresh(sequence, node);
+    while (!sequence->root->is_leaf && sequence->root->used == 1) {
+        struct sequence_node *root = sequence->root;
+        sequence->root = root->children[0].node;
+        sequence->root->parent = NULL;
+        node_free(sequence, root);
+    }
+    if (sequence->root->used == 0) {
+        node_free(sequence, sequence->root);
+        sequence->root = NULL;
+        sequence->elements = sequence->pages = 0;
+    }
+}
+
+void page_sequence_remove(struct page_sequence *sequence, const struct sequence_cursor *cursor) {
+    struct sequence_node *leaf = cursor->leaf;
+    if (cursor->index == 0 && leaf->previous == NULL) sequence->base++;
+    node_close_gap(leaf, cursor->index);
+    node_refresh(sequence, leaf);
+    node_settle(sequence, leaf);
+}
+
+/* --- checking --- */
+
+static void node_check(const struct page_sequence *sequence, const struct sequence_node *node,
+                       const struct sequence_node **leaf_inout, unsigned level) {
+    FIRN_ASSERT(level < LEVELS_MAX && node->used > 0 && node->used <= NODE_ITEMS);
+    if (node->is_leaf) {
+        FIRN_ASSERT(node->previous == *leaf_inout);
+        FIRN_ASSERT(*leaf_inout == NULL || (*leaf_inout)->next == node);
+        *leaf_inout = node;
+        return;
+    }
+    for (unsigned i = 0; i < node->used; i++) {
+        const struct sequence_child *child = &node->children[i];
+        struct totals sum = node_totals(child->node);
+        FIRN_ASSERT(child->node->parent == node && child->elements == sum.elements &&
+                    child->pages == sum.pages);
+        FIRN_ASSERT(child->node->is_leaf == node->children[0].node->is_leaf);
+        node_check(sequence, child->node, leaf_inout, level + 1);
+    }
+}
+
+void page_sequence_check(const struct page_sequence *sequence) {
+    const struct sequence_node *leaf = NULL;
+    if (sequence->root == NULL) {
+        FIRN_ASSERT(sequence->elements == 0 && sequence->pages == 0 && sequence->bytes == 0);
+        return;
+    }
+    struct totals sum = node_totals(sequence->root);
+    FIRN_ASSERT(sequence->root->parent == NULL && sum.elements == sequence->elements &&
+                sum.pages == sequence->pages);
+    node_check(sequence, sequence->root, &leaf, 0);
+    FIRN_ASSERT(leaf->next == NULL);
+}

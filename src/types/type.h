@@ -64,7 +64,8 @@ struct type_victim {
  * and is returned. */
 struct type_element {
     struct bytes name;  /* field, member, element, stream ID... */
-    struct bytes value; /* value of a field; empty otherwise */
+    struct bytes value; /* value of a field; of a stream entry: fields and values, each behind its size (64
+                         * bits); empty otherwise */
     double score;       /* sorted sets */
     int64_t expiry_ms;  /* of a field; -1 none */
 };

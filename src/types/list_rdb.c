@@ -61,6 +61,7 @@ static int encode_pages(struct entry *entry, struct bytes_builder *out, struct b
         if (error != 0) return error;
         if (!one && view.count == 1 && view.payload.size > LIST_PAGE_SPLIT_BYTES) {
             error = write_plain(out, &view);
+            if (error == 0) error = type_encode_part(out, RDB_TYPE_LIST_QUICKLIST2);
             if (error != 0) return error;
             continue;
         }
@@ -71,6 +72,8 @@ static int encode_pages(struct entry *entry, struct bytes_builder *out, struct b
             bytes_builder_clear(listpack);
             rdb_listpack_begin(listpack);
             count = 0;
+            error = type_encode_part(out, RDB_TYPE_LIST_QUICKLIST2);
+            if (error != 0) return error;
         }
     } while (list__next(&place));
     if (one) write_listpack(out, listpack, count);
@@ -102,11 +105,12 @@ struct decode_run {
 static int decode_plain(struct decode_run *run) {
     uint64_t count;
     int error = rdb_read_length(&run->reader, &count);
-    if (error == 0 && (count == 0 || count > UINT32_MAX)) error = FIRN_ECORRUPT;
+    if (error == 0 && count > UINT32_MAX) error = FIRN_ECORRUPT;
     for (uint64_t i = 0; error == 0 && i < count; i++) {
         struct bytes element;
         error = rdb_read_string(&run->reader, &run->scratch, LIST_ELEMENT_BYTES_MAX, &element);
         if (error == 0) error = list_push(run->entry, LIST_TAIL, element);
+        type_decode_part();
     }
     run->pieces = 1;
     return error;
@@ -139,10 +143,11 @@ static int decode_node(struct decode_run *run) {
 static int decode_nodes(struct decode_run *run, uint8_t rdb_type) {
     uint64_t nodes;
     int error = rdb_read_length(&run->reader, &nodes);
-    if (error == 0 && nodes == 0) error = FIRN_ECORRUPT;
-    for (uint64_t i = 0; error == 0 && i < nodes; i++)
+    for (uint64_t i = 0; error == 0 && i < nodes; i++) {
         error =
             rdb_type == RDB_TYPE_LIST_QUICKLIST ? decode_packed(run, RDB_PACKED_ZIPLIST) : decode_node(run);
+        type_decode_part();
+    }
     return error;
 }
 
@@ -159,13 +164,14 @@ int list__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *
     default: break;
     }
     bytes_builder_fini(&run.scratch);
-    if (error != 0 || run.entry->size == 0) {
+    if (error == 0 && run.entry->size == 0) error = FIRN_ENOTFOUND;
+    *consumed_out = body.size - run.reader.left;
+    if (error != 0) {
         type_list_ops.free_value(run.entry);
         entry_free(run.entry);
-        return error == FIRN_ENOMEM ? error : FIRN_ECORRUPT;
+        return error == FIRN_ENOMEM || error == FIRN_ENOTFOUND ? error : FIRN_ECORRUPT;
     }
     list_settle_encoding(run.entry, run.pieces);
-    *consumed_out = body.size - run.reader.left;
     *entry_out = run.entry;
     return 0;
 }

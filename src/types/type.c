@@ -18,11 +18,8 @@ extern const struct type_ops type_set_ops;
 extern const struct type_ops type_zset_ops;
 
 static const struct type_ops *const type_table[TYPE_COUNT] = {
-    [TYPE_STRING] = &type_string_ops,
-    [TYPE_LIST] = &type_list_ops,
-    [TYPE_SET] = &type_set_ops,
-    [TYPE_ZSET] = &type_zset_ops,
-    [TYPE_HASH] = &type_hash_ops,
+    [TYPE_STRING] = &type_string_ops, [TYPE_LIST] = &type_list_ops, [TYPE_SET] = &type_set_ops,
+    [TYPE_ZSET] = &type_zset_ops,     [TYPE_HASH] = &type_hash_ops,
 };
 
 struct type_limits type_limits = {

@@ -68,6 +68,7 @@ static void measure_end(const struct micro *micro, const char *what, uint64_t co
 /* Wait for completions and take them: how many. */
 static unsigned take(struct micro *micro) {
     void *done[256];
+    if (micro->ops->collect != NULL) (void)micro->ops->collect(micro->backend);
     size_t count = ring_pop(micro->ring, done, 256);
     uint64_t value;
     if (count == 0 && read(micro->wakes, &value, sizeof value) != sizeof value) abort();
@@ -162,7 +163,7 @@ int main(int argc, char **argv) {
     struct tier_backend_config config = {.path = argv[2],
                                          .bytes_max = argument(argc, argv, 6, 8) << 30,
                                          .memory_max = argument(argc, argv, 5, 64) << 20,
-                                         .sink = {micro.ring, wake, &micro}};
+                                         .sink = {micro.ring, wake, &micro, micro.wakes}};
     char message[512] = "";
     if (micro.ops->open(&config, &micro.backend, message, sizeof message) != 0) {
         fprintf(stderr, "tier-micro: %s\n", message);

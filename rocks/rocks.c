@@ -77,6 +77,8 @@ static void threads_stop(struct tier_backend *backend, const struct threads_star
 }
 
 static void backend_free(struct tier_backend *backend) {
+    rocks__reads_destroy(backend->own);
+    rocks__tables_fini(&backend->tables);
     rocks__close_database(backend);
     rocks__live_fini(&backend->live);
     rocks__queue_fini(&backend->reads);
@@ -108,6 +110,7 @@ static struct tier_backend *backend_create(const struct tier_backend_config *con
     pthread_condattr_destroy(&attributes);
     rocks__queue_init(&backend->reads, backend->reader_count);
     rocks__queue_init(&backend->writes, 1);
+    rocks__tables_init(&backend->tables);
     return backend;
 }
 
@@ -158,6 +161,7 @@ static int rocks_open(const struct tier_backend_config *config, struct tier_back
 
 static void rocks_close(struct tier_backend *backend) {
     struct threads_started all = {1, 1, 1, backend->reader_count};
+    rocks__reads_drain(backend);
     threads_stop(backend, &all);
     backend_free(backend);
 }
@@ -184,8 +188,12 @@ static int rocks_submit(struct tier_backend *backend, struct tier_operation **op
         else
             writes[write_count++] = operations[i];
     }
-    if (read_count > 0 && rocks__queue_room(&backend->reads) < read_count) return FIRN_EAGAIN;
+    size_t read_room =
+        rocks__reads_outstanding(backend->own) + read_count; /* they may all come to the engine */
+    if (read_count > 0 && rocks__queue_room(&backend->reads) < read_room) return FIRN_EAGAIN;
     if (write_count > 0 && rocks__queue_room(&backend->writes) < write_count) return FIRN_EAGAIN;
+    if (read_count > 0 && backend->own != NULL)
+        read_count = (unsigned)rocks__reads_submit(backend, reads, read_count);
     if (read_count > 0) rocks__queue_push(&backend->reads, reads, read_count);
     if (write_count > 0) rocks__queue_push(&backend->writes, writes, write_count);
     return 0;
@@ -241,6 +249,7 @@ const struct tier_backend_ops rocks_ops = {
     .close = rocks_close,
     .reserve = rocks_reserve,
     .submit = rocks_submit,
+    .collect = rocks__reads_collect,
     .read = rocks__read,
     .discard = rocks_discard,
     .map = NULL,

@@ -52,6 +52,13 @@
 #define ROCKS_DEAD_PERCENT      15u   /* dead share of the tier from which the worst chunk is compacted */
 #define ROCKS_DEAD_PERCENT_IDLE 8u
 #define ROCKS_OCCUPIED_PERCENT  130u /* of bytes_max: hard stop, dead space included */
+#define ROCKS_TRAILER_BYTES     5u   /* behind each block: compression, checksum */
+#define ROCKS_DIRECT_ALIGN      4096u
+#define ROCKS_READ_SLOTS        64u         /* blocks being read at once by our own reader */
+#define ROCKS_SLOT_BYTES        8192u       /* its buffer for one block; larger ones get their own */
+#define ROCKS_BLOCK_BYTES_MAX   (80u << 10) /* larger blocks are the engine's to read */
+#define ROCKS_SLOT_OPERATIONS   4u          /* reads of one block at once */
+#define ROCKS_COLLECT_MAX       64u         /* blocks taken in at once */
 
 _Static_assert(ROCKS_QUEUE_OPERATIONS >= TIER_READ_INFLIGHT_MAX, "all reads in flight fit in the queue");
 _Static_assert(ROCKS_HEADER_BYTES == sizeof(uint64_t), "the header is one checksum");
@@ -132,6 +139,82 @@ size_t rocks__queue_pop(struct rocks_queue *queue, struct tier_operation **opera
                         size_t share);
 void rocks__queue_close(struct rocks_queue *queue);
 
+/* --- rocks_table.c: a table file of the engine, read by us --- */
+struct rocks_table {
+    int file;
+    uint64_t file_bytes;
+    uint64_t first_id, last_id;
+    uint32_t blocks;
+    uint32_t *ends;           /* of each block: the last id it may hold, less first_id; rising */
+    uint32_t *offsets;        /* blocks + 1: block i with its trailer is [offsets[i], offsets[i + 1]) */
+    unsigned reading;         /* atomic: reads in flight */
+    size_t memory_bytes;      /* this and its arrays */
+    struct rocks_table *next; /* keeper: list of the dying */
+};
+
+/* Open the file and load its index; ${levels} of it (1, 2). The engine says that it holds ids from
+ * ${first_id} to
+ * ${last_id}. FIRN_EIO; FIRN_ECORRUPT, FIRN_EUNSUPPORTED, FIRN_ETOOBIG: not as we know tables. Blocks. Any
+ * thread. */
+FIRN_MUST_USE int rocks__table_open(const char *path, int direct, unsigned levels, uint64_t first_id,
+                                    uint64_t last_id, struct rocks_table **table_out);
+/* Nobody reads from it any more. NULL is a no-op. */
+void rocks__table_destroy(struct rocks_table *table);
+/* Where the block is that has ${id} (in first_id..last_id) if any has; bytes with trailer. Any thread. */
+void rocks__table_block(const struct rocks_table *table, uint64_t id, uint64_t *offset_out,
+                        uint32_t *bytes_out);
+/* The content of a block of ${bytes} with trailer, in place or decompressed into ${scratch}. FIRN_ETOOBIG: it
+ * does not fit; FIRN_ECORRUPT, FIRN_EUNSUPPORTED. Any thread. */
+FIRN_MUST_USE int rocks__block_content(const uint8_t *block, size_t bytes, uint8_t *scratch,
+                                       size_t scratch_bytes, struct bytes *content_out);
+/* The value of ${id} in the content of a data block. FIRN_ENOTFOUND, FIRN_ECORRUPT, FIRN_EUNSUPPORTED. Any
+ * thread. */
+FIRN_MUST_USE int rocks__block_find(struct bytes content, uint64_t id, struct bytes *value_out);
+
+/* --- rocks_tables.c: the table files there are --- */
+struct rocks_file;
+
+struct rocks_tables {
+    pthread_mutex_t lock;        /* of the next two */
+    struct rocks_table **sorted; /* by last id */
+    size_t sorted_count;
+    /* the rest is the keeper's */
+    struct rocks_file *files; /* by number */
+    size_t file_count;
+    struct rocks_table *dying; /* of files gone, still being read */
+    uint64_t memory_max, memory_bytes, files_max, open_count, version;
+    int64_t not_before_us;
+    int logged;
+    uint64_t memory_known; /* atomic: for statistics */
+};
+
+void rocks__tables_init(struct rocks_tables *tables);
+void rocks__tables_fini(struct rocks_tables *tables);
+/* The table that has ${id} if any known one has, held until rocks__tables_put; or NULL. Executor. */
+struct rocks_table *rocks__tables_get(struct rocks_tables *tables, uint64_t id);
+void rocks__tables_put(struct rocks_table *table);
+/* Look at the engine's files if they changed. Blocks. Keeper. */
+void rocks__tables_refresh(struct tier_backend *backend);
+
+/* --- rocks_read.c: reads through a ring of our own --- */
+struct rocks_reads;
+
+/* NULL: io_uring is not to be had here. ${wake_fd}: eventfd to signal completions to, or 0. Executor, as all
+ * of these. */
+struct rocks_reads *rocks__reads_create(struct tier_backend *backend, int wake_fd);
+/* Nothing is in flight. NULL is a no-op. */
+void rocks__reads_destroy(struct rocks_reads *reads);
+/* Operations taken and not completed or handed to the engine. */
+size_t rocks__reads_outstanding(const struct rocks_reads *reads);
+/* Take the reads in ${operations} whose table is known; the others stay, moved to the front: returns how
+ * many. */
+size_t rocks__reads_submit(struct tier_backend *backend, struct tier_operation **operations, size_t count);
+/* As tier_backend_ops.collect. */
+int rocks__reads_collect(struct tier_backend *backend);
+/* Wait until nothing is outstanding. */
+void rocks__reads_drain(struct tier_backend *backend);
+uint64_t rocks__reads_memory(const struct rocks_reads *reads);
+
 /* --- the backend --- */
 /* What the keeper found out last; all atomic. */
 struct rocks_known {
@@ -158,6 +241,10 @@ struct tier_backend {
     int direct;         /* the file system takes O_DIRECT */
     struct rocks_live live;
     struct rocks_queue reads, writes;
+    struct rocks_tables tables;    /* empty unless own is there */
+    struct rocks_reads *own;       /* executor: reader of our own; NULL: all reads go through the engine */
+    uint64_t own_done, own_handed; /* executor: reads it finished, and handed to the engine */
+    unsigned index_levels;         /* of the engine's tables */
     pthread_t readers[ROCKS_THREADS_MAX], writer, reclaimer, keeper;
     unsigned reader_count;
     pthread_mutex_t lock; /* of the next three */
@@ -181,12 +268,22 @@ static inline void rocks__key(uint64_t id, char key_out[ROCKS_KEY_BYTES]) {
  * tier_backend_ops.open. */
 FIRN_MUST_USE int rocks__open_database(struct tier_backend *backend, uint64_t memory_max, char *message,
                                        size_t message_bytes);
+/* To what file offsets of direct reads in our marked folder must be aligned: a power of two up to
+ * ROCKS_DIRECT_ALIGN. */
+uint32_t rocks__direct_align(const char *path);
 /* Close the database and free its options; fine on a half open one. */
 void rocks__close_database(struct tier_backend *backend);
 
 /* rocks_work.c: the threads that do operations, and the read itself (any thread): as tier_backend_ops.read.
  */
 FIRN_MUST_USE int rocks__read(struct tier_backend *backend, uint64_t id, struct page **page_out);
+/* Whether ${id} lives and ${value} (as on the medium) verifies: its payload in a new page. FIRN_ECORRUPT,
+ * FIRN_ENOMEM. Any thread. */
+FIRN_MUST_USE int rocks__page_of_value(uint64_t id, struct bytes value, struct page **page_out);
+/* Count and perhaps log a read that failed with ${status}; ${text} may be NULL. Any thread. */
+void rocks__read_failed(struct tier_backend *backend, uint64_t id, int status, const char *text);
+/* Push into the sink; whether it has to be woken. Any thread. */
+int rocks__complete(struct tier_backend *backend, struct tier_operation *operation);
 void *rocks__reader_main(void *backend);
 void *rocks__writer_main(void *backend);
 

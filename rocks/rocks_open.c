@@ -113,6 +113,18 @@ static int folder_mark(const char *path, int *direct_out, char *message, size_t 
     return 0;
 }
 
+uint32_t rocks__direct_align(const char *path) {
+    char name[4096];
+    struct statx status;
+    snprintf(name, sizeof name, "%s/" MARKER_NAME, path);
+    if (statx(AT_FDCWD, name, 0, STATX_DIOALIGN, &status) != 0 || !(status.stx_mask & STATX_DIOALIGN))
+        return ROCKS_DIRECT_ALIGN;
+    uint32_t align = status.stx_dio_offset_align;
+    int fits =
+        align >= 512 && ROCKS_DIRECT_ALIGN % align == 0 && status.stx_dio_mem_align <= ROCKS_DIRECT_ALIGN;
+    return fits ? align : ROCKS_DIRECT_ALIGN;
+}
+
 /* --- options --- */
 
 static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high) {
@@ -152,17 +164,23 @@ static void options_quiet(rocksdb_options_t *options) {
     rocksdb_options_set_create_if_missing(options, 1);
 }
 
-/* Indexes whole in memory if they fit in a quarter of the budget, with bigger blocks if need be; else in
- * partitions that come and go through a cache. */
+/* With a reader of our own the engine's indexes are for compactions and for what the reader does not know: in
+ * partitions, through a small cache. Without, they are whole in memory if they fit in a quarter of the
+ * budget, with bigger blocks if need be; else in partitions, too. */
 static void options_table(struct tier_backend *backend, uint64_t memory_max) {
     backend->table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_format_version(backend->table, 5);
     rocksdb_block_based_options_set_checksum(backend->table, 4); /* XXH3 */
     rocksdb_block_based_options_set_index_block_restart_interval(backend->table, 16);
     uint64_t index_max = memory_max / 4, block = BLOCK_BYTES;
-    if (backend->bytes_max / block * INDEX_ENTRY_BYTES > index_max) block = BLOCK_BYTES_BIG;
-    if (backend->bytes_max / block * INDEX_ENTRY_BYTES > index_max) {
-        backend->cache = rocksdb_cache_create_lru(index_max);
+    if (backend->own == NULL && backend->bytes_max / block * INDEX_ENTRY_BYTES > index_max)
+        block = BLOCK_BYTES_BIG;
+    backend->index_levels = 1;
+    if (backend->own != NULL || backend->bytes_max / block * INDEX_ENTRY_BYTES > index_max) {
+        uint64_t cache = backend->own != NULL ? index_max / 4 : index_max;
+        backend->index_levels = 2;
+        backend->tables.memory_max = index_max - cache;
+        backend->cache = rocksdb_cache_create_lru(cache);
         rocksdb_block_based_options_set_block_cache(backend->table, backend->cache);
         rocksdb_block_based_options_set_index_type(backend->table, 2); /* two levels */
         rocksdb_block_based_options_set_cache_index_and_filter_blocks(backend->table, 1);
@@ -208,6 +226,7 @@ static void options_files(struct tier_backend *backend) {
         if (soft < limit.rlim_cur && setrlimit(RLIMIT_NOFILE, &limit) == 0) soft = limit.rlim_cur;
     }
     backend->files_max = clamp(soft / 4, 64, FILES_MERGE);
+    backend->tables.files_max = clamp(soft / 3, 80, 2 * FILES_MERGE);
     rocksdb_options_set_max_open_files(backend->options,
                                        soft >= FILES_WANTED ? -1 : (int)clamp(soft / 2, 64, INT32_MAX));
 }
@@ -266,6 +285,7 @@ int rocks__open_database(struct tier_backend *backend, uint64_t memory_max, char
     if (error == 0) error = folder_check_content(backend->path, message, message_bytes);
     if (error == 0) error = folder_mark(backend->path, &backend->direct, message, message_bytes);
     if (error != 0) return error;
+    backend->own = rocks__reads_create(backend, backend->sink.wake_fd);
     options_create(backend, memory_max);
     return database_open(backend, message, message_bytes);
 }

@@ -179,7 +179,10 @@ static void keeper_look(struct tier_backend *backend, unsigned tick) {
         keeper_files(backend);
         if (tick % (KEEPER_SLOW_TICKS * 10) == KEEPER_SLOW_TICKS) keeper_lower_priority();
     }
-    uint64_t memory = memtables + backend->keeper_tables_bytes + ROCKS_ENGINE_BYTES;
+    if (backend->own != NULL) rocks__tables_refresh(backend);
+    uint64_t memory = memtables + backend->keeper_tables_bytes + ROCKS_ENGINE_BYTES +
+                      __atomic_load_n(&backend->tables.memory_known, __ATOMIC_RELAXED) +
+                      rocks__reads_memory(backend->own);
     if (backend->cache != NULL) memory += rocksdb_cache_get_usage(backend->cache);
     __atomic_store_n(&known->memory_bytes, memory, __ATOMIC_RELAXED);
 }

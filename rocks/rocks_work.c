@@ -44,7 +44,7 @@ static int may_log(struct tier_backend *backend) {
 
 /* --- completion --- */
 
-static int complete_push(struct tier_backend *backend, struct tier_operation *operation) {
+int rocks__complete(struct tier_backend *backend, struct tier_operation *operation) {
     int was_empty = 0;
     operation->completed_us = clock_monotonic_us();
     while (ring_push(backend->sink.completions, operation, &was_empty) != 0)
@@ -53,23 +53,31 @@ static int complete_push(struct tier_backend *backend, struct tier_operation *op
 }
 
 static void complete(struct tier_backend *backend, struct tier_operation *operation) {
-    if (complete_push(backend, operation)) backend->sink.wake(backend->sink.ctx);
+    if (rocks__complete(backend, operation)) backend->sink.wake(backend->sink.ctx);
 }
 
 /* --- reading --- */
 
-static int page_of_value(uint64_t id, const char *value, size_t value_bytes, struct page **page_out) {
-    if (value_bytes < ROCKS_HEADER_BYTES || value_bytes - ROCKS_HEADER_BYTES > PAGE_BYTES_MAX)
+int rocks__page_of_value(uint64_t id, struct bytes value, struct page **page_out) {
+    if (value.size < ROCKS_HEADER_BYTES || value.size - ROCKS_HEADER_BYTES > PAGE_BYTES_MAX)
         return FIRN_ECORRUPT;
-    struct bytes payload = bytes_of(value + ROCKS_HEADER_BYTES, value_bytes - ROCKS_HEADER_BYTES);
-    if (hash_checksum(payload, id) != bytes_load64(value) || fault_point_fails(FAULT_ROCKS_CHECKSUM))
-        return FIRN_ECORRUPT;
+    struct bytes payload = bytes_of(value.data + ROCKS_HEADER_BYTES, value.size - ROCKS_HEADER_BYTES);
+    if (hash_checksum(payload, id) != bytes_load64(value.data)) return FIRN_ECORRUPT;
     struct page *page = page_try_create(payload.size);
     if (page == NULL) return FIRN_ENOMEM;
     memcpy(page->data, payload.data, payload.size);
     page->bytes = (uint32_t)payload.size;
     *page_out = page;
     return 0;
+}
+
+/* Not found while it still lives: not written yet, which is the caller's doing, or lost. */
+void rocks__read_failed(struct tier_backend *backend, uint64_t id, int status, const char *text) {
+    if (!rocks__live_test(&backend->live, id)) return;
+    count_error(backend);
+    if (may_log(backend))
+        log_warning("NVMe tier: record %llu cannot be read: %s", (unsigned long long)id,
+                    text != NULL ? text : error_text(status));
 }
 
 int rocks__read(struct tier_backend *backend, uint64_t id, struct page **page_out) {
@@ -88,16 +96,12 @@ int rocks__read(struct tier_backend *backend, uint64_t id, struct page **page_ou
     if (status == 0) {
         size_t bytes;
         const char *value = rocksdb_pinnableslice_value(slice, &bytes);
-        status = page_of_value(id, value, bytes, page_out);
+        status = fault_point_fails(FAULT_ROCKS_CHECKSUM)
+                     ? FIRN_ECORRUPT
+                     : rocks__page_of_value(id, bytes_of(value, bytes), page_out);
     }
     if (slice != NULL) rocksdb_pinnableslice_destroy(slice);
-    /* Not found while it still lives: not written yet, which is the caller's doing, or lost. */
-    if (status != 0 && rocks__live_test(&backend->live, id)) {
-        count_error(backend);
-        if (may_log(backend))
-            log_warning("NVMe tier: record %llu cannot be read: %s", (unsigned long long)id,
-                        text != NULL ? text : error_text(status));
-    }
+    if (status != 0) rocks__read_failed(backend, id, status, text);
     if (text != NULL) rocksdb_free(text);
     return status;
 }
@@ -196,7 +200,7 @@ static void write_operations(struct tier_backend *backend, rocksdb_writebatch_t 
             __atomic_add_fetch(&backend->put_bytes, operation->bytes + ROCKS_OVERHEAD_BYTES,
                                __ATOMIC_RELAXED);
         }
-        wake |= complete_push(backend, operation);
+        wake |= rocks__complete(backend, operation);
     }
     if (wake) backend->sink.wake(backend->sink.ctx);
 }

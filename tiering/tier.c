@@ -32,6 +32,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -39,8 +40,10 @@
 #include "base/memory.h"
 #include "tiering/tier_internal.h"
 
-#define COMPLETIONS_AT_ONCE  256u
+#define COMPLETIONS_AT_ONCE  32u
 #define COMPLETIONS_PER_TURN 1024u
+#define COMPLETIONS_US_MAX   300 /* per turn: a burst of them does not hold up commands */
+#define WAIT_US              20  /* between looks for completions, blocking */
 #define MEMORY_DECAY_MS      300 /* short, as resident memory is what is promised */
 
 struct tier_manager tier_manager;
@@ -111,7 +114,10 @@ static int open_device(struct tier_device *device, const struct tier_config *con
         .path = path,
         .bytes_max = bytes,
         .memory_max = memory,
-        .sink = {.completions = tier_manager.completions, .wake = config->wake, .ctx = config->wake_ctx},
+        .sink = {.completions = tier_manager.completions,
+                 .wake = config->wake,
+                 .ctx = config->wake_ctx,
+                 .wake_fd = config->wake_fd},
     };
     message[0] = '\0';
     int error = ops->open(&backend, &device->backend, message, message_bytes);
@@ -212,24 +218,39 @@ static void completed(void **messages, size_t count) {
     }
 }
 
-/* At most COMPLETIONS_PER_TURN, so that a burst of them does not hold up commands; tier_turn asks for the
- * rest. */
+static int collect(void) {
+    struct tier_device *nvme = &tier_manager.nvme;
+    return nvme->backend != NULL && nvme->ops->collect != NULL && nvme->ops->collect(nvme->backend);
+}
+
+/* At most COMPLETIONS_PER_TURN and COMPLETIONS_US_MAX; tier_turn asks for the rest. */
 static size_t take_completions(void) {
     void *messages[COMPLETIONS_AT_ONCE];
     size_t total = 0, count;
+    int64_t until_us = clock_monotonic_us() + COMPLETIONS_US_MAX;
+    int more = collect();
     do {
         count = ring_pop(tier_manager.completions, messages, COMPLETIONS_AT_ONCE);
         completed(messages, count);
         total += count;
-    } while (count == COMPLETIONS_AT_ONCE && total < COMPLETIONS_PER_TURN);
-    tier_manager.completions_left = count == COMPLETIONS_AT_ONCE;
+    } while (count == COMPLETIONS_AT_ONCE && total < COMPLETIONS_PER_TURN && clock_monotonic_us() < until_us);
+    tier_manager.completions_left = more || count == COMPLETIONS_AT_ONCE;
     return total;
 }
 
 void tier_wait_completions(void) {
     FIRN_ASSERT(tier_manager.reads_in_flight + tier_manager.moves_in_flight > 0);
     void *messages[COMPLETIONS_AT_ONCE];
-    completed(messages, ring_pop_wait(tier_manager.completions, messages, COMPLETIONS_AT_ONCE));
+    size_t count;
+    if (tier_manager.nvme.backend == NULL || tier_manager.nvme.ops->collect == NULL) {
+        count = ring_pop_wait(tier_manager.completions, messages, COMPLETIONS_AT_ONCE);
+    } else {
+        /* What comes from the kernel wakes nobody who waits for the ring. */
+        while ((void)collect(),
+               (count = ring_pop(tier_manager.completions, messages, COMPLETIONS_AT_ONCE)) == 0)
+            usleep(WAIT_US);
+    }
+    completed(messages, count);
 }
 
 void tier_complete(void) {

@@ -87,6 +87,7 @@ struct tier_config {
     const struct tier_backend_ops *pmem_ops, *nvme_ops; /* wired by src/server; tests give null or faulty */
     void (*wake)(void *ctx);                            /* wakes the executor's loop; any thread */
     void *wake_ctx;
+    int wake_fd; /* eventfd that does the same; 0: none */
 };
 
 /* Open the configured backends and install the page hooks. On failure nothing is left open, ${message} says

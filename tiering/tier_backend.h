@@ -49,6 +49,8 @@ struct tier_sink {
     struct ring *completions; /* of struct tier_operation *; large enough for all operations in flight */
     void (*wake)(void *ctx);  /* any thread; called after a push that found the ring empty */
     void *ctx;
+    int wake_fd; /* eventfd that does what wake does, for the kernel to signal; 0: none, then collect must be
+                    called again and again while operations are in flight */
 };
 
 struct tier_backend_config {
@@ -89,6 +91,9 @@ struct tier_backend_ops {
     /* Queue ${count} (<= TIER_BATCH_OPERATIONS_MAX) operations as one batch: all or none (FIRN_EAGAIN: queue
      * full). Never blocks. */
     int (*submit)(struct tier_backend *backend, struct tier_operation **operations, unsigned count);
+    /* Push a bounded number of operations that the kernel has finished; nonzero: there are more, or something
+     * waits for a next call. Called in each turn. NULL: the backend's threads push all. Never blocks. */
+    int (*collect)(struct tier_backend *backend);
     /* Read now, blocking (fault_mode SYNC): as a GET's status and page. */
     int (*read)(struct tier_backend *backend, uint64_t address, struct page **page_out);
     /* The record at ${address} is dead. Never blocks, never fails. */

@@ -507,6 +507,10 @@ void loop_wake(struct loop *loop) {
     errno = saved;
 }
 
+int loop_wake_descriptor(const struct loop *loop) {
+    return loop->wake_fd;
+}
+
 void loop_on_wake(struct loop *loop, void (*callback)(void *ctx), void *ctx) {
     loop->on_wake = callback;
     loop->on_wake_ctx = ctx;

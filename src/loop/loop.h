@@ -41,6 +41,9 @@ void loop_run(struct loop *loop, int (*before_sleep)(void *ctx), void *ctx);
 void loop_stop(struct loop *loop);
 /* Make loop_run go round once more; any thread, async-signal-safe. */
 void loop_wake(struct loop *loop);
+/* An eventfd that does what loop_wake does when it is signaled, for the kernel to signal. The loop's: not to
+ * be closed or read. */
+int loop_wake_descriptor(const struct loop *loop);
 /* Called in the loop thread after a loop_wake. */
 void loop_on_wake(struct loop *loop, void (*callback)(void *ctx), void *ctx);
 /*

@@ -351,6 +351,7 @@ static int start_tiers(void) {
     config.nvme_ops = &rocks_ops;
     config.wake = wake;
     config.wake_ctx = server_state.loop;
+    config.wake_fd = loop_wake_descriptor(server_state.loop);
     evict_tier_hooks(&hooks);
     make_parent(config.pmem_path);
     make_parent(config.nvme_path);

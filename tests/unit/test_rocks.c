@@ -18,7 +18,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "base/random.h"
-#include "rocks/rocks.h"
+#include "rocks/rocks_internal.h"
 #include "tier_simple.h"
 
 static char folder[64];
@@ -141,7 +141,7 @@ static void test_partial_batch(void **state) {
     fault_point_arm(FAULT_ROCKS_WRITE, 5, 3);
     assert_int_equal(simple.ops->submit(simple.backend, batch, 16), 0);
     void *message;
-    for (unsigned done = 0; done < 16; done += (unsigned)ring_pop(simple.ring, &message, 1))
+    for (unsigned done = 0; done < 16; done += (unsigned)simple_pop(&simple, &message))
         usleep(20);
     fault_point_reset();
     for (unsigned i = 0; i < 16; i++) {
@@ -207,6 +207,83 @@ static void test_damaged_medium(void **state) {
     log_set_level(LOG_LEVEL_NOTICE);
     assert_true(bad > 0 && good > bad);
     assert_int_equal(simple_stats(&simple).errors, bad);
+    memory_free(addresses);
+    simple_close(&simple);
+}
+
+/* Wait until the reader of our own knows where ${address} is; 0 if it is not there. */
+static int await_own(struct simple *simple, uint64_t bytes, uint64_t seed, uint64_t address) {
+    if (simple->backend->own == NULL) return 0;
+    for (unsigned i = 0; i < 500; i++) {
+        uint64_t before = simple->backend->own_done + simple->backend->own_handed;
+        assert_int_equal(simple_get(simple, (uint32_t)bytes, seed, address), 0);
+        if (simple->backend->own_done + simple->backend->own_handed > before) return 1;
+        usleep(20000);
+    }
+    fail_msg("the table is not found");
+    return 0;
+}
+
+/* Many reads at once: several of one block, more than there are slots. */
+static void get_at_once(struct simple *simple, const uint64_t *addresses, unsigned first, unsigned step) {
+    static struct tier_operation operations[TIER_READ_INFLIGHT_MAX];
+    struct tier_operation *batch[TIER_BATCH_OPERATIONS_MAX];
+    unsigned count = TIER_READ_INFLIGHT_MAX;
+    for (unsigned i = 0; i < count; i += TIER_BATCH_OPERATIONS_MAX) {
+        for (unsigned j = 0; j < TIER_BATCH_OPERATIONS_MAX; j++) {
+            operations[i + j] =
+                (struct tier_operation){.kind = TIER_GET, .address = addresses[first + (i + j) * step]};
+            batch[j] = &operations[i + j];
+        }
+        assert_int_equal(simple->ops->submit(simple->backend, batch, TIER_BATCH_OPERATIONS_MAX), 0);
+    }
+    for (unsigned done = 0; done < count;) {
+        void *message;
+        if (simple_pop(simple, &message) == 0) continue;
+        struct tier_operation *operation = message;
+        uint8_t data[MANY_BYTES];
+        assert_int_equal(operation->status, 0);
+        simple_fill(data, MANY_BYTES, first + (uint64_t)(operation - operations) * step);
+        assert_int_equal(operation->page->bytes, MANY_BYTES);
+        assert_memory_equal(operation->page->data, data, MANY_BYTES);
+        page_free_unshared(operation->page);
+        done++;
+    }
+}
+
+/* Reads past the engine: they come right, and whatever fails in them the engine makes good. */
+static void test_own_reader(void **state) {
+    (void)state;
+    static const enum fault_point points[] = {FAULT_ROCKS_BLOCK_READ, FAULT_ROCKS_BLOCK_SHORT,
+                                              FAULT_ROCKS_BLOCK_DAMAGE};
+    struct simple simple;
+    assert_int_equal(simple_open(&simple, &rocks_ops, in_folder("tier"), 64u << 20, 8u << 20), 0);
+    uint64_t *addresses = put_many(&simple);
+    if (!await_own(&simple, MANY_BYTES, MANY / 2, addresses[MANY / 2])) {
+        memory_free(addresses);
+        simple_close(&simple);
+        skip();
+    }
+    get_at_once(&simple, addresses, 5, 1);
+    get_at_once(&simple, addresses, 7, MANY / 2 / TIER_READ_INFLIGHT_MAX);
+    assert_int_equal(simple.backend->own_handed, 0);
+    for (unsigned i = 0; i < sizeof points / sizeof points[0]; i++) {
+        uint64_t before = simple.backend->own_handed;
+        fault_point_arm(points[i], 3, 5);
+        for (uint64_t j = 0; j < 100; j++)
+            assert_int_equal(simple_get(&simple, MANY_BYTES, j, addresses[j]), 0);
+        assert_int_equal(simple.backend->own_handed, before + 5);
+        fault_point_reset();
+        fault_point_arm(points[i], 10, UINT64_MAX);
+        get_at_once(&simple, addresses, 5, 3);
+        fault_point_reset();
+        assert_true(simple.backend->own_handed > before + 100);
+    }
+    fault_point_arm(FAULT_MEMORY_TRY, 0, 1);
+    assert_int_equal(simple_get(&simple, MANY_BYTES, 1, addresses[1]), FIRN_ENOMEM);
+    fault_point_reset();
+    simple.ops->discard(simple.backend, addresses[1]);
+    assert_int_equal(simple_get(&simple, MANY_BYTES, 1, addresses[1]), FIRN_ENOTFOUND);
     memory_free(addresses);
     simple_close(&simple);
 }
@@ -309,6 +386,11 @@ static void test_disk_full(void **state) {
     assert_int_equal(umount(mount_path), 0);
 }
 
+static void test_damaged_medium_engine(void **state) {
+    fault_point_arm(FAULT_ROCKS_URING, 0, UINT64_MAX);
+    test_damaged_medium(state);
+}
+
 /* --- sweeps: each pass of each fault point fails once, or for ever from there --- */
 
 #define SWEEP_RECORDS 6u
@@ -359,7 +441,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_statuses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sweeps, setup, teardown),
         cmocka_unit_test_setup_teardown(test_partial_batch, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_own_reader, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_medium, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_damaged_medium_engine, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reclaim, setup, teardown),
         cmocka_unit_test_setup_teardown(test_small_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_disk_full, setup, teardown),

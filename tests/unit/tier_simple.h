@@ -44,12 +44,18 @@ static inline void simple_close(struct simple *simple) {
     ring_destroy(simple->ring);
 }
 
+/* A finished operation, if there is one. */
+static inline size_t simple_pop(struct simple *simple, void **message_out) {
+    if (simple->ops->collect != NULL) (void)simple->ops->collect(simple->backend);
+    return ring_pop(simple->ring, message_out, 1);
+}
+
 static inline int simple_do(struct simple *simple, struct tier_operation *operation) {
     void *message;
     operation->submitted_us = clock_monotonic_us();
     int error = simple->ops->submit(simple->backend, &operation, 1);
     if (error != 0) return error;
-    while (ring_pop(simple->ring, &message, 1) == 0)
+    while (simple_pop(simple, &message) == 0)
         usleep(20);
     return operation->status;
 }

@@ -26,11 +26,16 @@ struct sequence_node {
     struct sequence_node *previous, *next; /* leaves only */
     uint32_t used;
     uint32_t is_leaf;
-    union {
-        struct page_slot slots[NODE_ITEMS];
-        struct sequence_child children[NODE_ITEMS]; /* allocated for inner nodes only */
-    };
+    uint64_t items[]; /* a leaf's slots, an inner node's children */
 };
+
+static inline struct page_slot *slots_of(const struct sequence_node *node) {
+    return (struct page_slot *)(uintptr_t)node->items;
+}
+
+static inline struct sequence_child *children_of(const struct sequence_node *node) {
+    return (struct sequence_child *)(uintptr_t)node->items;
+}
 
 struct totals {
     uint64_t elements, pages;
@@ -41,11 +46,11 @@ static size_t node_item_bytes(const struct sequence_node *node) {
 }
 
 static uint8_t *node_item(struct sequence_node *node, unsigned index) {
-    return (uint8_t *)node->slots + index * node_item_bytes(node);
+    return (uint8_t *)node->items + index * node_item_bytes(node);
 }
 
 static struct sequence_node *node_create(struct page_sequence *sequence, int is_leaf) {
-    size_t bytes = offsetof(struct sequence_node, slots) +
+    size_t bytes = sizeof(struct sequence_node) +
                    NODE_ITEMS * (is_leaf ? sizeof(struct page_slot) : sizeof(struct sequence_child));
     struct sequence_node *node = memory_alloc_zero(bytes);
     node->is_leaf = (uint32_t)is_leaf;
@@ -61,8 +66,8 @@ static void node_free(struct page_sequence *sequence, struct sequence_node *node
 static struct totals node_totals(const struct sequence_node *node) {
     struct totals sum = {0, 0};
     for (unsigned i = 0; i < node->used; i++) {
-        sum.elements += node->is_leaf ? node->slots[i].count : node->children[i].elements;
-        sum.pages += node->is_leaf ? 1 : node->children[i].pages;
+        sum.elements += node->is_leaf ? slots_of(node)[i].count : children_of(node)[i].elements;
+        sum.pages += node->is_leaf ? 1 : children_of(node)[i].pages;
     }
     return sum;
 }
@@ -70,7 +75,7 @@ static struct totals node_totals(const struct sequence_node *node) {
 static unsigned node_place(const struct sequence_node *node) {
     const struct sequence_node *parent = node->parent;
     unsigned i = 0;
-    while (parent->children[i].node != node) {
+    while (children_of(parent)[i].node != node) {
         i++;
         FIRN_ASSERT(i < parent->used);
     }
@@ -86,7 +91,7 @@ static void node_refresh(struct page_sequence *sequence, struct sequence_node *n
             sequence->pages = sum.pages;
             return;
         }
-        struct sequence_child *child = &node->parent->children[node_place(node)];
+        struct sequence_child *child = &children_of(node->parent)[node_place(node)];
         child->elements = sum.elements;
         child->pages = sum.pages;
     }
@@ -98,7 +103,7 @@ static void node_move(struct sequence_node *from, unsigned index, struct sequenc
     memcpy(node_item(to, to->used), node_item(from, index), count * node_item_bytes(from));
     if (!from->is_leaf) {
         for (unsigned i = 0; i < count; i++)
-            to->children[to->used + i].node->parent = to;
+            children_of(to)[to->used + i].node->parent = to;
     }
     to->used += count;
     from->used = index;
@@ -123,7 +128,7 @@ void page_sequence_init(struct page_sequence *sequence) {
 static void node_free_all(struct page_sequence *sequence, struct sequence_node *node) {
     if (!node->is_leaf) {
         for (unsigned i = 0; i < node->used; i++)
-            node_free_all(sequence, node->children[i].node);
+            node_free_all(sequence, children_of(node)[i].node);
     }
     node_free(sequence, node);
 }
@@ -137,7 +142,7 @@ void page_sequence_fini(struct page_sequence *sequence) {
 /* --- finding --- */
 
 struct page_slot *page_sequence_slot(const struct sequence_cursor *cursor) {
-    return &cursor->leaf->slots[cursor->index];
+    return &slots_of(cursor->leaf)[cursor->index];
 }
 
 void page_sequence_find(const struct page_sequence *sequence, uint64_t element,
@@ -147,12 +152,12 @@ void page_sequence_find(const struct page_sequence *sequence, uint64_t element,
     uint64_t left = element;
     unsigned i;
     while (!node->is_leaf) {
-        for (i = 0; left >= node->children[i].elements; i++)
-            left -= node->children[i].elements;
-        node = node->children[i].node;
+        for (i = 0; left >= children_of(node)[i].elements; i++)
+            left -= children_of(node)[i].elements;
+        node = children_of(node)[i].node;
     }
-    for (i = 0; left >= node->slots[i].count; i++)
-        left -= node->slots[i].count;
+    for (i = 0; left >= slots_of(node)[i].count; i++)
+        left -= slots_of(node)[i].count;
     *cursor_out = (struct sequence_cursor){node, i};
     *first_out = element - left;
 }
@@ -163,9 +168,9 @@ void page_sequence_at(const struct page_sequence *sequence, uint64_t position,
     struct sequence_node *node = sequence->root;
     while (!node->is_leaf) {
         unsigned i;
-        for (i = 0; position >= node->children[i].pages; i++)
-            position -= node->children[i].pages;
-        node = node->children[i].node;
+        for (i = 0; position >= children_of(node)[i].pages; i++)
+            position -= children_of(node)[i].pages;
+        node = children_of(node)[i].node;
     }
     *cursor_out = (struct sequence_cursor){node, (unsigned)position};
 }
@@ -173,11 +178,11 @@ void page_sequence_at(const struct page_sequence *sequence, uint64_t position,
 static struct totals totals_before(const struct sequence_cursor *cursor) {
     struct totals sum = {0, cursor->index};
     for (unsigned i = 0; i < cursor->index; i++)
-        sum.elements += cursor->leaf->slots[i].count;
+        sum.elements += slots_of(cursor->leaf)[i].count;
     for (const struct sequence_node *node = cursor->leaf; node->parent != NULL; node = node->parent) {
-        for (unsigned i = 0; node->parent->children[i].node != node; i++) {
-            sum.elements += node->parent->children[i].elements;
-            sum.pages += node->parent->children[i].pages;
+        for (unsigned i = 0; children_of(node->parent)[i].node != node; i++) {
+            sum.elements += children_of(node->parent)[i].elements;
+            sum.pages += children_of(node->parent)[i].pages;
         }
     }
     return sum;
@@ -219,7 +224,7 @@ void page_sequence_recount(struct page_sequence *sequence, const struct sequence
     uint64_t more = (uint64_t)count - slot->count; /* modulo 2^64 */
     slot->count = count;
     for (struct sequence_node *node = cursor->leaf; node->parent != NULL; node = node->parent)
-        node->parent->children[node_place(node)].elements += more;
+        children_of(node->parent)[node_place(node)].elements += more;
     sequence->elements += more;
 }
 
@@ -247,7 +252,7 @@ static void node_make_room(struct page_sequence *sequence, struct sequence_node 
         struct sequence_node *root = node_create(sequence, 0);
         struct totals sum = node_totals(node);
         root->used = 1;
-        root->children[0] = (struct sequence_child){node, sum.elements, sum.pages};
+        children_of(root)[0] = (struct sequence_child){node, sum.elements, sum.pages};
         node->parent = sequence->root = root;
     }
     unsigned place = node_place(node) + 1;
@@ -255,7 +260,7 @@ static void node_make_room(struct page_sequence *sequence, struct sequence_node 
     node_make_room(sequence, &parent, &place, is_first && place == 1, is_last && place == parent->used);
     struct sequence_node *right = node_create(sequence, (int)node->is_leaf);
     node_open_gap(parent, place);
-    parent->children[place] = (struct sequence_child){.node = right};
+    children_of(parent)[place] = (struct sequence_child){.node = right};
     right->parent = parent;
     if (node->is_leaf) leaf_link(node, node->next, right);
     unsigned cut = split_point(node, *index_inout, is_first, is_last);
@@ -265,13 +270,13 @@ static void node_make_room(struct page_sequence *sequence, struct sequence_node 
         *index_inout -= cut;
     }
     /* whatever came to ${right} left ${node}: the caller's refresh of both follows */
-    struct sequence_child *entry = &node->parent->children[node_place(node)];
+    struct sequence_child *entry = &children_of(node->parent)[node_place(node)];
     struct totals sum = node_totals(node);
     entry->elements = sum.elements;
     entry->pages = sum.pages;
     sum = node_totals(right);
-    parent->children[place].elements = sum.elements;
-    parent->children[place].pages = sum.pages;
+    children_of(parent)[place].elements = sum.elements;
+    children_of(parent)[place].pages = sum.pages;
     node_refresh(sequence, parent);
     if (node->parent != parent) node_refresh(sequence, node->parent);
 }
@@ -284,7 +289,7 @@ void page_sequence_insert(struct page_sequence *sequence, uint64_t position, str
     if (position == 0) {
         cursor.leaf = sequence->root;
         while (!cursor.leaf->is_leaf)
-            cursor.leaf = cursor.leaf->children[0].node;
+            cursor.leaf = children_of(cursor.leaf)[0].node;
         if (sequence->pages > 0) sequence->base--;
     } else {
         page_sequence_at(sequence, position - 1, &cursor);
@@ -292,7 +297,7 @@ void page_sequence_insert(struct page_sequence *sequence, uint64_t position, str
     }
     node_make_room(sequence, &cursor.leaf, &cursor.index, position == 0, position == sequence->pages);
     node_open_gap(cursor.leaf, cursor.index);
-    cursor.leaf->slots[cursor.index] = slot;
+    slots_of(cursor.leaf)[cursor.index] = slot;
     node_refresh(sequence, cursor.leaf);
 }
 
@@ -301,7 +306,7 @@ static int node_unite(struct page_sequence *sequence, struct sequence_node *node
     unsigned place = node_place(node);
     struct sequence_node *parent = node->parent;
     if (place + 1 == parent->used) return 0;
-    struct sequence_node *right = parent->children[place + 1].node;
+    struct sequence_node *right = children_of(parent)[place + 1].node;
     if (node->used + right->used > NODE_UNITED) return 0;
     node_move(right, 0, node);
     if (node->is_leaf) {
@@ -324,11 +329,11 @@ static void node_settle(struct page_sequence *sequence, struct sequence_node *no
             node_close_gap(parent, place);
             node_free(sequence, node);
         } else if (!node_unite(sequence, node) &&
-                   (place == 0 || !node_unite(sequence, parent->children[place - 1].node))) {
+                   (place == 0 || !node_unite(sequence, children_of(parent)[place - 1].node))) {
             break;
         } else {
-            node = parent->children[place < parent->used ? place : parent->used - 1].node;
-            if (place > 0) node_refresh(sequence, parent->children[place - 1].node);
+            node = children_of(parent)[place < parent->used ? place : parent->used - 1].node;
+            if (place > 0) node_refresh(sequence, children_of(parent)[place - 1].node);
             node_refresh(sequence, node);
         }
         node = parent;
@@ -336,7 +341,7 @@ static void node_settle(struct page_sequence *sequence, struct sequence_node *no
     node_refresh(sequence, node);
     while (!sequence->root->is_leaf && sequence->root->used == 1) {
         struct sequence_node *root = sequence->root;
-        sequence->root = root->children[0].node;
+        sequence->root = children_of(root)[0].node;
         sequence->root->parent = NULL;
         node_free(sequence, root);
     }
@@ -367,11 +372,11 @@ static void node_check(const struct page_sequence *sequence, const struct sequen
         return;
     }
     for (unsigned i = 0; i < node->used; i++) {
-        const struct sequence_child *child = &node->children[i];
+        const struct sequence_child *child = &children_of(node)[i];
         struct totals sum = node_totals(child->node);
         FIRN_ASSERT(child->node->parent == node && child->elements == sum.elements &&
                     child->pages == sum.pages);
-        FIRN_ASSERT(child->node->is_leaf == node->children[0].node->is_leaf);
+        FIRN_ASSERT(child->node->is_leaf == children_of(node)[0].node->is_leaf);
         node_check(sequence, child->node, leaf_inout, level + 1);
     }
 }

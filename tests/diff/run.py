@@ -23,6 +23,7 @@ os.environ["FIRN_SERVER"] = os.path.abspath(options.server)
 import firn  # noqa: E402  (after the environment it reads)
 from geo_stream import GeoStream  # noqa: E402
 from hyperloglog_stream import HyperLogLogStream  # noqa: E402
+from list_stream import ListStream  # noqa: E402
 from set_stream import SetStream  # noqa: E402
 from string_stream import StringStream  # noqa: E402
 
@@ -188,6 +189,7 @@ for kind, modes in ((Stream, (("off", 3), ("pmem", 1), ("nvme", 1), ("random", 2
                     (StringStream, (("off", 1), ("pmem", 1), ("nvme", 1), ("random", 1))),
                     (SetStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 2))),
                     (GeoStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 1))),
+                    (ListStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 2))),
                     (HyperLogLogStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 1)))):
     if options.only and kind.__name__ != options.only:
         continue

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Commands on elements of lists by number or by value: LINDEX, LSET, LRANGE, LTRIM, LPOS, LREM, LINSERT.
+ * Executor only. */
+#include <limits.h>
+
+#include "cmd/cmd_list_internal.h"
+#include "cmd/command.h"
+
+/* --- by number --- */
+
+/* Element number ${index}, from the end if negative: whether there is one. */
+static int resolve_index(const struct entry *entry, int64_t index, uint64_t *at_out) {
+    if (index < 0) index += entry->size;
+    *at_out = (uint64_t)index;
+    return index >= 0 && index < (int64_t)entry->size;
+}
+
+/* Elements from ${start} to ${stop} inclusive, each from the end if negative: how many. */
+static uint64_t resolve_range(const struct entry *entry, int64_t start, int64_t stop, uint64_t *first_out) {
+    int64_t size = entry->size;
+    if (start < 0) start = start + size < 0 ? 0 : start + size;
+    if (stop < 0) stop += size;
+    if (stop >= size) stop = size - 1;
+    *first_out = (uint64_t)start;
+    return start > stop || start >= size ? 0 : (uint64_t)(stop - start + 1);
+}
+
+int cmd_lindex(struct call *call) {
+    struct entry *entry;
+    int64_t index;
+    uint64_t at;
+    char digits[NUMBER_INT_TEXT_MAX];
+    struct bytes element;
+    CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_LIST, &entry));
+    if (entry == NULL) {
+        reply_null(call->reply);
+        return 0;
+    }
+    CALL_TRY(call_integer(call, call->argv[2], &index));
+    if (!resolve_index(entry, index, &at)) {
+        reply_null(call->reply);
+        return 0;
+    }
+    int error = list_at(entry, at, digits, &element);
+    if (error == 0) reply_bulk(call->reply, element);
+    return error;
+}
+
+int cmd_lset(struct call *call) {
+    struct entry *entry;
+    struct bytes key = call->argv[1], element = call->argv[3];
+    int64_t index;
+    uint64_t at;
+    CALL_TRY(call_find_write_type(call, key, TYPE_LIST, &entry));
+    if (entry == NULL) {
+        reply_error(call->reply, "no such key");
+        return 0;
+    }
+    CALL_TRY(call_integer(call, call->argv[2], &index));
+    if (!resolve_index(entry, index, &at)) {
+        reply_error(call->reply, "index out of range");
+        return 0;
+    }
+    int error = list_touch(entry, at, 1);
+    if (error == 0) error = list_expect(entry, 1, element.size);
+    if (error != 0) return error;
+    entry = db_changing(call->db, entry);
+    error = list_set(entry, at, element);
+    if (error != 0) return cmd_list__failed(call, error);
+    list_shrunk(entry);
+    reply_ok(call->reply);
+    call_changed(call, key);
+    call_notify(call, NOTIFY_LIST, "lset", key);
+    return 0;
+}
+
+static int range_receive(struct bytes element, void *ctx) {
+    reply_bulk(ctx, element);
+    return 0;
+}
+
+int cmd_lrange(struct call *call) {
+    struct entry *entry;
+    int64_t start, stop;
+    uint64_t first, count;
+    CALL_TRY(call_integer(call, call->argv[2], &start));
+    CALL_TRY(call_integer(call, call->argv[3], &stop));
+    CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_LIST, &entry));
+    count = entry != NULL ? resolve_range(entry, start, stop, &first) : 0;
+    reply_array(call->reply, count);
+    return count > 0 ? list_range(entry, first, count, 0, range_receive, call->reply) : 0;
+}
+
+int cmd_ltrim(struct call *call) {
+    struct entry *entry;
+    struct bytes key = call->argv[1];
+    int64_t start, stop;
+    uint64_t first, count;
+    CALL_TRY(call_integer(call, call->argv[2], &start));
+    CALL_TRY(call_integer(call, call->argv[3], &stop));
+    CALL_TRY(call_find_write_type(call, key, TYPE_LIST, &entry));
+    if (entry == NULL) {
+        reply_ok(call->reply);
+        return 0;
+    }
+    count = resolve_range(entry, start, stop, &first);
+    entry = db_changing(call->db, entry);
+    if (count > 0 && count < entry->size) {
+        int error = list_trim(entry, first, count);
+        if (error != 0) return error;
+    }
+    reply_ok(call->reply);
+    call_notify(call, NOTIFY_LIST, "ltrim", key);
+    if (count == 0) { /* whatever it holds */
+        db_delete(call->db, entry);
+        call_notify(call, NOTIFY_GENERIC, "del", key);
+    } else {
+        list_shrunk(entry);
+    }
+    call_changed(call, key);
+    return 0;
+}
+
+/* --- by value --- */
+
+struct pos_options {
+    int64_t rank, count, limit;
+    int has_count;
+};
+
+/* A number that may not be negative. */
+static int pos_number(struct call *call, struct bytes argument, const char *error_text, int64_t *value_out) {
+    int error = call_integer_or(call, argument, error_text, value_out);
+    if (error != 0 || *value_out >= 0) return error;
+    reply_error(call->reply, error_text);
+    return FIRN_EINVALID;
+}
+
+static int pos_rank(struct call *call, struct bytes argument, int64_t *rank_out) {
+    int error = call_integer(call, argument, rank_out);
+    if (error != 0) return error;
+    if (*rank_out == INT64_MIN) {
+        reply_error_format(call->reply, "value is out of range, value must between %lld and %lld",
+                           -(long long)INT64_MAX, (long long)INT64_MAX);
+        return FIRN_EINVALID;
+    }
+    if (*rank_out != 0) return 0;
+    reply_error(call->reply,
+                "RANK can't be zero: use 1 to start from the first match, 2 from the second ... "
+                "or use negative to start from the end of the list");
+    return FIRN_EINVALID;
+}
+
+static int pos_options(struct call *call, struct pos_options *options) {
+    *options = (struct pos_options){.rank = 1, .count = 1};
+    for (size_t i = 3; i < call->argc; i += 2) {
+        int error;
+        if (i + 1 == call->argc) return call_syntax_error(call);
+        struct bytes value = call->argv[i + 1];
+        if (call_option(call, i, "rank")) {
+            error = pos_rank(call, value, &options->rank);
+        } else if (call_option(call, i, "count")) {
+            error = pos_number(call, value, "COUNT can't be negative", &options->count);
+            options->has_count = 1;
+        } else if (call_option(call, i, "maxlen")) {
+            error = pos_number(call, value, "MAXLEN can't be negative", &options->limit);
+        } else {
+            return call_syntax_error(call);
+        }
+        if (error != 0) return error;
+    }
+    return 0;
+}
+
+struct pos_run {
+    struct reply *reply;
+    uint64_t skip, replied, stop; /* stop 0: never */
+};
+
+static int pos_found(uint64_t index, void *ctx) {
+    struct pos_run *run = ctx;
+    if (run->skip > 0) {
+        run->skip--;
+        return 0;
+    }
+    reply_integer(run->reply, (int64_t)index);
+    return ++run->replied == run->stop;
+}
+
+int cmd_lpos(struct call *call) {
+    struct entry *entry;
+    struct pos_options options;
+    CALL_TRY(pos_options(call, &options));
+    CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_LIST, &entry));
+    int backwards = options.rank < 0;
+    struct pos_run run = {.reply = call->reply,
+                          .skip = (uint64_t)(backwards ? -options.rank : options.rank) - 1,
+                          .stop = (uint64_t)options.count};
+    struct reply_later later = {0};
+    if (options.has_count) later = reply_later_open(call->reply, '*');
+    int error = 0;
+    if (entry != NULL)
+        error = list_search(entry, call->argv[2], backwards, (uint64_t)options.limit, pos_found, &run);
+    if (error != 0) return error;
+    if (options.has_count) {
+        reply_later_close(call->reply, later, run.replied);
+    } else if (run.replied == 0) {
+        reply_null(call->reply);
+    }
+    return 0;
+}
+
+struct match_run {
+    uint64_t index; /* of the last one */
+    uint64_t count, stop;
+};
+
+static int match_found(uint64_t index, void *ctx) {
+    struct match_run *run = ctx;
+    run->index = index;
+    return ++run->count == run->stop;
+}
+
+int cmd_lrem(struct call *call) {
+    struct entry *entry;
+    struct bytes key = call->argv[1], element = call->argv[3];
+    int64_t count;
+    uint64_t removed = 0;
+    CALL_TRY(call_integer(call, call->argv[2], &count));
+    CALL_TRY(call_find_write_type(call, key, TYPE_LIST, &entry));
+    int backwards = count < 0;
+    struct match_run run = {.stop = backwards ? 0 - (uint64_t)count : (uint64_t)count};
+    int error = entry != NULL ? list_search(entry, element, backwards, 0, match_found, &run) : 0;
+    if (error != 0) return error;
+    if (run.count > 0) {
+        entry = db_changing(call->db, entry);
+        error = list_remove(entry, element, backwards, run.count, &removed);
+    }
+    if (error == 0) reply_integer(call->reply, (int64_t)removed);
+    if (removed > 0) { /* also those before a failure */
+        call_changed(call, key);
+        call_notify(call, NOTIFY_LIST, "lrem", key);
+        cmd_list__removed(call, key, entry);
+    }
+    return error;
+}
+
+int cmd_linsert(struct call *call) {
+    struct entry *entry;
+    struct bytes key = call->argv[1], element = call->argv[4];
+    struct match_run run = {.stop = 1};
+    int after = call_option(call, 2, "after");
+    if (!after && !call_option(call, 2, "before")) return call_error(call_syntax_error(call));
+    CALL_TRY(call_find_write_type(call, key, TYPE_LIST, &entry));
+    if (entry == NULL) {
+        reply_integer(call->reply, 0);
+        return 0;
+    }
+    int error = list_search(entry, call->argv[3], 0, 0, match_found, &run);
+    if (error == 0) error = list_expect(entry, 1, element.size); /* whether it will be put in or not */
+    if (error != 0) return error;
+    if (run.count == 0) {
+        reply_integer(call->reply, -1);
+        return 0;
+    }
+    entry = db_changing(call->db, entry);
+    error = list_insert(entry, run.index + (after ? 1 : 0), element);
+    if (error != 0) return cmd_list__failed(call, error);
+    reply_integer(call->reply, entry->size);
+    call_changed(call, key);
+    call_notify(call, NOTIFY_LIST, "linsert", key);
+    return 0;
+}

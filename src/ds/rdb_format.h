@@ -35,6 +35,7 @@
 #define RDB_VERSION_COMPATIBLE 10u
 
 /* Opcodes of a file, where a type may stand. */
+#define RDB_OPCODE_RAM_LRU         107u /* length; before a key; of Redis Enterprise: not used here */
 #define RDB_OPCODE_SLOT_INFO       244u /* three lengths: slot, keys, keys with a deadline */
 #define RDB_OPCODE_FUNCTION        245u /* one string: source of a library */
 #define RDB_OPCODE_FUNCTION_PRE_GA 246u

@@ -447,6 +447,7 @@ static int load_part(struct persist_load *load) {
     case RDB_OPCODE_SELECTDB: return load_select(load);
     case RDB_OPCODE_RESIZEDB: return skip_lengths(load, 2, "the sizes of a database");
     case RDB_OPCODE_SLOT_INFO: return skip_lengths(load, 3, "the sizes of a slot");
+    case RDB_OPCODE_RAM_LRU: return skip_lengths(load, 1, "what stands before a key");
     case RDB_OPCODE_AUX: return load_aux(load);
     case RDB_OPCODE_FUNCTION: return load_function(load);
     case RDB_OPCODE_FUNCTION_PRE_GA:

@@ -134,10 +134,11 @@ def _key(value):
 
 
 class Server:
-    """A firn-server in a temporary folder, on a free port, stopped by its own pid."""
+    """A firn-server in a temporary folder (or in ${folder}, which then stays), on a free port, stopped by its own pid."""
 
-    def __init__(self, *options, stress=None, config=None, wait=True, binary=None, environment=None):
-        self.folder = tempfile.mkdtemp(prefix="firn-test-")
+    def __init__(self, *options, stress=None, config=None, wait=True, binary=None, environment=None, folder=None):
+        self.keep = folder is not None
+        self.folder = folder or tempfile.mkdtemp(prefix="firn-test-")
         self.port = free_port()
         self.log = os.path.join(self.folder, "log")
         command = [os.path.abspath(binary or SERVER)]
@@ -203,7 +204,8 @@ class Server:
                 raise AssertionError("the server did not stop: " + self.text()[-2000:])
         self.output.close()
         text = self.text()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
         for mark in ("AddressSanitizer", "runtime error", "ThreadSanitizer", "LeakSanitizer", "BUG REPORT START"):
             if mark in text and how != signal.SIGSEGV:
                 raise AssertionError(text[max(0, text.index(mark) - 200):][:6000])

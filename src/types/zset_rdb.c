@@ -33,7 +33,7 @@ static int encode_plain(struct bytes member, double score, void *ctx) {
     rdb_write_string(run->out, member, 1);
     bytes_builder_append(run->out, &score, sizeof score);
     run->count++;
-    return 0;
+    return type_encode_part(run->out, RDB_TYPE_ZSET_2);
 }
 
 static int encode_packed(struct bytes member, double score, void *ctx) {
@@ -119,7 +119,8 @@ static int decode_plain(struct decode_run *run, int is_text) {
     uint64_t count;
     int error = rdb_read_length(&run->reader, &count);
     if (error != 0) return error;
-    if (count == 0 || count > UINT32_MAX) return FIRN_ECORRUPT;
+    if (count == 0) return FIRN_ENOTFOUND;
+    if (count > UINT32_MAX) return FIRN_ECORRUPT;
     for (uint64_t i = 0; error == 0 && i < count; i++) {
         struct bytes member, raw;
         double score;
@@ -131,6 +132,7 @@ static int decode_plain(struct decode_run *run, int is_text) {
             if (error == 0) memcpy(&score, raw.data, sizeof score);
         }
         if (error == 0) error = decode_add(run, member, score);
+        type_decode_part();
     }
     if (error == 0) zset_settle_encoding(run->entry, run->longest);
     return error;
@@ -155,7 +157,7 @@ static int decode_packed(struct decode_run *run, enum rdb_packed_kind kind) {
     }
     bytes_builder_fini(&member);
     if (error == 0) error = got;
-    if (error != 0 || run->entry->size == 0) return error != 0 ? error : FIRN_ECORRUPT;
+    if (error != 0 || run->entry->size == 0) return error != 0 ? error : FIRN_ENOTFOUND;
     zset_expect(run->entry, run->entry->size, 0); /* packed by number alone, as in Redis */
     return 0;
 }
@@ -177,7 +179,8 @@ int zset__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *
     if (error != 0) {
         type_zset_ops.free_value(run.entry);
         entry_free(run.entry);
-        return error == FIRN_ENOMEM ? error : FIRN_ECORRUPT;
+        *consumed_out = body.size - run.reader.left;
+        return error == FIRN_ENOMEM || error == FIRN_ENOTFOUND ? error : FIRN_ECORRUPT;
     }
     *consumed_out = body.size - run.reader.left;
     *entry_out = run.entry;

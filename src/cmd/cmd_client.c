@@ -11,6 +11,7 @@
 #include "cmd/cmd_connection.h"
 #include "cmd/command.h"
 #include "cmd/dispatch.h"
+#include "cmd/pubsub.h"
 #include "cmd/transaction.h"
 #include "cmd/watch.h"
 #include "ds/number.h"
@@ -52,12 +53,13 @@ void cmd_client_describe(struct bytes_builder *out, const struct client *client)
     const struct transaction *transaction = transaction_of(client);
     int queued = client->flags & CLIENT_MULTI ? transaction != NULL ? (int)transaction->count : 0 : -1;
     bytes_builder_format(out,
-                         "id=%llu addr=%s laddr=%s fd=%d name=%s age=%lld idle=%lld flags=%s db=%u sub=0 "
-                         "psub=0 ssub=0 multi=%d watch=%zu",
+                         "id=%llu addr=%s laddr=%s fd=%d name=%s age=%lld idle=%lld flags=%s db=%u sub=%zu "
+                         "psub=%zu ssub=%zu multi=%d watch=%zu",
                          (unsigned long long)client->id, address, local, client_descriptor(client),
                          or_empty(client->name), (long long)((now - client->created_ms) / 1000),
                          (long long)((now - client->last_interaction_ms) / 1000), flags, client->db_index,
-                         queued, watch_count(client));
+                         pubsub_count(client, PUBSUB_CHANNEL), pubsub_count(client, PUBSUB_PATTERN),
+                         pubsub_count(client, PUBSUB_SHARD), queued, watch_count(client));
     bytes_builder_format(out,
                          " qbuf=%zu qbuf-free=%zu argv-mem=%zu multi-mem=%zu rbs=%zu rbp=%zu obl=0 oll=%zu "
                          "omem=%zu tot-mem=%zu",

@@ -9,6 +9,7 @@
 #include "cmd/call.h"
 #include "cmd/cmd_acl.h"
 #include "cmd/dispatch.h"
+#include "cmd/pubsub.h"
 #include "cmd/transaction.h"
 #include "ds/number.h"
 #include "net/client.h"
@@ -159,10 +160,15 @@ int cmd_ping(struct call *call) {
         reply_error(call->reply, "wrong number of arguments for 'ping' command");
         return 0;
     }
-    if (call->argc == 2)
+    if ((call->client->flags & CLIENT_SUBSCRIBED) && call->reply->version < 3) {
+        reply_array(call->reply, 2); /* in the shape of a message */
+        reply_bulk_text(call->reply, "pong");
+        reply_bulk(call->reply, call->argc == 2 ? call->argv[1] : bytes_of("", 0));
+    } else if (call->argc == 2) {
         reply_bulk(call->reply, call->argv[1]);
-    else
+    } else {
         reply_status(call->reply, "PONG");
+    }
     return 0;
 }
 
@@ -183,6 +189,7 @@ int cmd_reset(struct call *call) {
     client->flags &= ~(CLIENT_MONITOR | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT |
                        CLIENT_NO_EVICT | CLIENT_NO_TOUCH);
     transaction_discard(client);
+    pubsub_clear(client);
     if (dispatch_config.requirepass != NULL) client->flags &= ~CLIENT_AUTHENTICATED;
     client->db_index = 0;
     cmd_connection_set_text(&client->name, bytes_of("", 0));

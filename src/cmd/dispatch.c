@@ -27,6 +27,7 @@
 #include "cmd/cmd_monitor.h"
 #include "cmd/dispatch_internal.h"
 #include "cmd/latency.h"
+#include "cmd/pubsub.h"
 #include "cmd/slowlog.h"
 #include "cmd/transaction.h"
 #include "cmd/watch.h"
@@ -55,6 +56,11 @@ struct dispatch_config dispatch_config = {
 
 static struct fault_set faults;
 static struct client *running_client;
+
+/* Messages for the client whose command runs (dispatch_push), and keymiss events of this run. */
+static struct client *pushed_client;
+static struct reply pushes;
+static uint64_t run_misses;
 
 /* --- time --- */
 
@@ -289,6 +295,7 @@ static int park_unfinished(struct client *client, const struct command *command,
     struct dispatch_state *state = dispatch__state(client);
     state->command = command;
     state->run_ns += ns;
+    if (run_misses > state->misses) state->misses = run_misses;
     if (result == FIRN_EPARKED) {
         if (dispatch_stats.monitors != 0) {
             feed_monitors(client, command, client->request.argv, client->request.argc);
@@ -336,6 +343,40 @@ static int names_held_key(const struct call *call) {
     return 0;
 }
 
+/* --- messages --- */
+
+void dispatch_push(struct client *client, struct bytes raw) {
+    struct reply *reply = client == pushed_client ? &pushes : &client->reply;
+    int off = reply->off;
+    if (client->flags & CLIENT_CLOSE_ASAP) return;
+    reply->off = 0;
+    reply_raw(reply, raw);
+    reply->off = off;
+    if (client != pushed_client) client_flush(client);
+}
+
+/* The reply of ${client} is complete (or rolled back): what came for it meanwhile follows. */
+static void deliver_pushes(struct client *client) {
+    size_t bytes;
+    int off = client->reply.off;
+    struct reply_chunk *chunk = reply_take(&pushes, &bytes), *next;
+    client->reply.off = 0;
+    for (; chunk != NULL; chunk = next) {
+        next = chunk->next;
+        reply_raw(&client->reply, bytes_of(chunk->data, chunk->used));
+        reply_chunk_free(chunk);
+    }
+    client->reply.off = off;
+    client_flush(client);
+}
+
+int dispatch__is_repeated_miss(void) {
+    if (running_client == NULL) return 0;
+    const struct dispatch_state *state = running_client->dispatch_state;
+    run_misses++;
+    return state != NULL && run_misses <= state->misses;
+}
+
 /* Run the handler, in ${mode}. 0 done, 1 parked. */
 static int run(struct client *client, const struct command *command, enum fault_mode mode) {
     struct dispatch_state *state = client->dispatch_state;
@@ -347,7 +388,8 @@ static int run(struct client *client, const struct command *command, enum fault_
     if (__builtin_expect(blocking_held > 0, 0) && mode == FAULT_ASYNC &&
         (state == NULL || state->waiter == NULL) && names_held_key(&call))
         return dispatch__park_held(dispatch__state(client));
-    running_client = client;
+    running_client = pushed_client = client;
+    run_misses = 0;
     uint64_t hits = db_stats.keyspace_hits, misses = db_stats.keyspace_misses;
     uint64_t begin = ticks();
     fault_begin(&faults, mode);
@@ -356,10 +398,11 @@ static int run(struct client *client, const struct command *command, enum fault_
     if (result == 0) result = command->handler(&call);
     fault_end(&faults);
     uint64_t ns = ticks_to_ns(ticks() - begin);
-    running_client = NULL;
+    running_client = pushed_client = NULL;
 
     if (__builtin_expect(result != 0, 0)) {
         reply_rollback(&client->reply, mark);
+        if (pushes.bytes > 0) deliver_pushes(client);
         if (result == FIRN_EFAULT || result == FIRN_EPARKED || result == FIRN_EBUSY) {
             db_stats.keyspace_hits = hits; /* the run that ends counts them */
             db_stats.keyspace_misses = misses;
@@ -379,6 +422,7 @@ static int run(struct client *client, const struct command *command, enum fault_
     finish(&call, ns, errors_before);
     if (client->dispatch_state != NULL) dispatch__command_done(client->dispatch_state);
     client->command = NULL;
+    if (__builtin_expect(pushes.bytes > 0, 0)) deliver_pushes(client);
     next_reply_mode(client);
     if (__builtin_expect(tier_get_stress() != TIER_STRESS_OFF, 0)) tier_stress_now();
     return 0;
@@ -459,6 +503,14 @@ static int execute_from(struct client *client, const struct command *command, en
     return run(client, command, client->flags & CLIENT_INTERNAL ? FAULT_SYNC : FAULT_ASYNC);
 }
 
+/* What a RESP2 client that is subscribed may still do: its replies could not be told from messages. */
+static int fits_subscribed(const struct command *command) {
+    return command->handler == cmd_ping || command->handler == cmd_quit || command->handler == cmd_reset ||
+           command->handler == cmd_subscribe || command->handler == cmd_unsubscribe ||
+           command->handler == cmd_psubscribe || command->handler == cmd_punsubscribe ||
+           command->handler == cmd_ssubscribe || command->handler == cmd_sunsubscribe;
+}
+
 /* The command of a new request, or NULL with the refusal replied. */
 /* The last background save failed: whether this command is refused for that. */
 static int refuse_unsaved(struct client *client, const struct command *command) {
@@ -498,6 +550,17 @@ static const struct command *identify(struct client *client) {
     if (__builtin_expect(!(client->flags & (CLIENT_AUTHENTICATED | CLIENT_INTERNAL)), 0) &&
         !(command->flags & COMMAND_NO_AUTH)) {
         reject_text(client, command, "-NOAUTH Authentication required.");
+        return NULL;
+    }
+    if (__builtin_expect((client->flags & CLIENT_SUBSCRIBED) != 0, 0) && client->reply.version < 3 &&
+        !fits_subscribed(command)) {
+        char text[192];
+        snprintf(
+            text, sizeof text,
+            "Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed "
+            "in this context",
+            command->name);
+        reject_text(client, command, text);
         return NULL;
     }
     if (__builtin_expect(dispatch_config.loading, 0) && !(command->flags & COMMAND_LOADING)) {
@@ -653,6 +716,7 @@ static void connected(struct client *client) {
 static void disconnecting(struct client *client) {
     dispatch__release(client);
     transaction_discard(client);
+    pubsub_clear(client);
     if (client->flags & CLIENT_MONITOR) {
         client->flags &= ~CLIENT_MONITOR;
         dispatch_stats.monitors--;
@@ -706,6 +770,7 @@ void dispatch_start(struct loop *loop) {
     counter_init();
     dispatch__stats_start();
     dispatch__park_start(loop);
+    reply_init(&pushes);
     db_hooks.flushing = flushing;
     db_hooks.swapping = swapping;
 }
@@ -717,7 +782,18 @@ void dispatch_stop(void) {
     dispatch__stats_stop();
 }
 
+/* maxmemory was just set: keys go now, not with the next command. */
+static void meet_new_limit(void) {
+    static uint64_t met;
+    if (met == evict_config.memory_max) return;
+    met = evict_config.memory_max;
+    uint64_t not_counted = dispatch_config.memory_not_counted ? dispatch_config.memory_not_counted() : 0;
+    if (met != 0 && !tier_enabled() && evict_to_limit(not_counted) != 0)
+        log_verbose("maxmemory is lower than what is in use, and nothing can be evicted");
+}
+
 void dispatch_cron(void) {
     counter_measure();
+    meet_new_limit();
     dispatch__park_cron();
 }

@@ -119,6 +119,12 @@ void dispatch_stats_reset(void);
 /* Call ${visit} per error code, in order of name: "ERR", "WRONGTYPE"... with its count. */
 void dispatch_each_error(void (*visit)(const char *code, uint64_t count, void *ctx), void *ctx);
 
+/*
+ * Send ${raw}, a whole message encoded for the client's protocol version, whatever CLIENT REPLY says: at
+ * once, or, if a command of ${client} is running, behind the reply of that command.
+ */
+void dispatch_push(struct client *client, struct bytes raw);
+
 /* Nonzero while a command runs: its start in cached ms etc. is stable. The client whose command runs, or
  * NULL. */
 struct client *dispatch_current_client(void);

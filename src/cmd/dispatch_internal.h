@@ -47,6 +47,7 @@ struct dispatch_state {
     int64_t debt_us;   /* delay owed that was too short to wait for */
     uint64_t run_ns;   /* CPU time of runs that ended in a fault */
     unsigned faults;   /* runs of this command that ended in a fault */
+    uint64_t misses;   /* keymiss events that the runs so far have sent */
     unsigned read_count;
     struct tier_read **reads; /* pages kept until the command has run; room for DISPATCH_FAULTS_MAX */
     struct loop_timer *timer; /* PARKED_DELAY */
@@ -86,6 +87,9 @@ void dispatch__command_done(struct dispatch_state *state);
 void dispatch__release(struct client *client);
 void dispatch__park_start(struct loop *loop);
 void dispatch__park_cron(void);
+
+/* A keymiss is about to be announced: whether an earlier run of the same command has done so. */
+int dispatch__is_repeated_miss(void);
 
 /* A command that was run inside of another one (EXEC), and what is still to be written down about it. */
 struct dispatch_inner {

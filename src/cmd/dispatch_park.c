@@ -152,6 +152,7 @@ void dispatch__command_done(struct dispatch_state *state) {
         tier_read_done(state->reads[i]);
     state->read_count = 0;
     state->faults = 0;
+    state->misses = 0;
     state->run_ns = 0;
     state->waited_us = 0;
     state->ticket = 0;

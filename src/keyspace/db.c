@@ -323,6 +323,7 @@ void db_prefetch(struct db *db, const struct bytes *keys, unsigned count) {
 static void insert_with(struct db *db, uint64_t hash, struct entry *entry, int64_t field_deadline_ms) {
     if ((entry->clock & 0xffffffu) == 0) evict_init_clock(entry);
     enter(db, table_insert(&db->table, hash, entry), hash, entry, field_deadline_ms);
+    if (__builtin_expect(db_hooks.notify != NULL, 0)) db_notify(db, NOTIFY_NEW, "new", entry_key(entry));
 }
 
 void db_insert(struct db *db, struct entry *entry) {

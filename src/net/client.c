@@ -144,8 +144,8 @@ void client_resume(struct client *client) {
 }
 
 enum client_class client_class(const struct client *client) {
-    (void)client; /* replicas and subscribers come later */
-    return CLIENT_CLASS_NORMAL;
+    /* replicas come later */
+    return client->flags & CLIENT_SUBSCRIBED ? CLIENT_CLASS_PUBSUB : CLIENT_CLASS_NORMAL;
 }
 
 static size_t usable(const void *pointer) {

@@ -201,7 +201,7 @@ int net_turn(void) {
 static void look_after(struct client *client, int64_t now_ms) {
     struct client_connection *connection = client->connection;
     int64_t idle_ms = now_ms - client->last_interaction_ms;
-    if (net_config.timeout_seconds > 0 && !connection->waiting &&
+    if (net_config.timeout_seconds > 0 && !connection->waiting && !(client->flags & CLIENT_SUBSCRIBED) &&
         idle_ms > (int64_t)net_config.timeout_seconds * 1000) {
         log_verbose("Closing idle client (id=%llu)", (unsigned long long)client->id);
         client_close_later(client, 0);

@@ -37,6 +37,8 @@ struct config_special {
     /* Also when at the default. */
     int always_written;
 };
+/* notify-keyspace-events as NOTIFY_* bits. */
+unsigned config__notify_classes(void);
 /* The special with ${id}; never NULL for kind SPECIAL. */
 const struct config_special *config__special(enum config_id id);
 /* While files are read, further save lines add to the first one, which replaces the default. */

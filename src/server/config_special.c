@@ -211,6 +211,16 @@ static int parse_notify(const char *now, const struct bytes *words, size_t count
     return 0;
 }
 
+unsigned config__notify_classes(void) {
+    unsigned flags = 0;
+    for (const char *at = config_text(CONFIG_NOTIFY_KEYSPACE_EVENTS); *at != '\0'; at++) {
+        if (*at == 'A') flags |= NOTIFY_ALL;
+        for (size_t l = 0; l < EVENT_LETTERS; l++)
+            if (event_letters[l].letter == *at) flags |= event_letters[l].flags;
+    }
+    return flags;
+}
+
 static void lines_notify(const char *value, struct bytes_builder *out) {
     bytes_builder_append_text(out, "notify-keyspace-events ");
     config__quote(bytes_of_text(value), out);

@@ -20,6 +20,7 @@
 #include "cmd/blocking.h"
 #include "cmd/command.h"
 #include "cmd/dispatch.h"
+#include "cmd/pubsub.h"
 #include "cmd/watch.h"
 #include "ds/histogram.h"
 #include "keyspace/db.h"

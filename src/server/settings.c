@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cmd/dispatch.h"
+#include "cmd/pubsub_events.h"
 #include "cmd/slowlog.h"
 #include "ds/rdb_format.h"
 #include "keyspace/evict.h"
@@ -158,6 +159,7 @@ static int apply_observe(const char **error_out) {
     dispatch_config.tracking_table_max_keys = (uint64_t)config_number(CONFIG_TRACKING_TABLE_MAX_KEYS);
     dispatch_config.acllog_max_len = (uint64_t)config_number(CONFIG_ACLLOG_MAX_LEN);
     slowlog_trim();
+    pubsub_events_select(config__notify_classes());
     return 0;
 }
 

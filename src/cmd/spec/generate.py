@@ -70,7 +70,7 @@ def check_arguments(place, arguments, key_count):
 def check_key(place, key):
     check_fields(place, key, {"notes": str, "flags": list, "begin": dict, "find": dict}, ["flags", "begin", "find"])
     check_words(f"{place}.flags", key["flags"], KEY_FLAGS)
-    need(len([f for f in key["flags"] if f in ("RO", "RW", "OW", "RM")]) == 1, f"{place}.flags", "needs exactly one of RO RW OW RM")
+    need(len([f for f in key["flags"] if f in ("RO", "RW", "OW", "RM")]) == (key["flags"] != ["not_key"]), f"{place}.flags", "needs exactly one of RO RW OW RM, or not_key alone")
     begin, find = key["begin"], key["find"]
     need(set(begin) in ({"index"}, {"keyword", "start"}, {"unknown"}), f"{place}.begin", "must be {index}, {keyword, start} or {unknown}")
     need(set(find) in ({"last", "step", "limit"}, {"keynum", "first", "step"}, {"unknown"}), f"{place}.find",

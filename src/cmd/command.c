@@ -219,6 +219,22 @@ static long key_begin(const struct command_key_spec *spec, const struct bytes *a
     return 0;
 }
 
+/* The key of SORT's last STORE, which no key spec can say; 0 if there is none. Options with arguments are
+ * skipped with these, whatever they are. */
+static long sort_store_key(const struct bytes *argv, long argc) {
+    long found = 0;
+    for (long i = 2; i < argc; i++) {
+        if (bytes_is(argv[i], "limit")) {
+            i += 2;
+        } else if (bytes_is(argv[i], "get") || bytes_is(argv[i], "by")) {
+            i++;
+        } else if (bytes_is(argv[i], "store") && i + 1 < argc) {
+            found = i + 1;
+        }
+    }
+    return found;
+}
+
 /* The range of ${spec}: *first_inout is where it begins. FIRN_EINVALID if it does not lie in argv. */
 static int key_range(const struct command_key_spec *spec, const struct bytes *argv, long argc,
                      long *first_inout, long *last_out) {
@@ -254,10 +270,18 @@ int command_keys(const struct command *command, const struct bytes *argv, size_t
     unsigned count = 0;
     for (unsigned s = 0; s < command->key_spec_count; s++) {
         const struct command_key_spec *spec = &command->key_specs[s];
-        long first = key_begin(spec, argv, (long)argc), last;
-        if (first == 0 || spec->find == COMMAND_FIND_UNKNOWN) continue;
-        if (key_range(spec, argv, (long)argc, &first, &last) != 0) return FIRN_EINVALID;
-        for (long i = first; i <= last; i += spec->step) {
+        long first = key_begin(spec, argv, (long)argc), last, step = spec->step;
+        if (spec->begin == COMMAND_BEGIN_UNKNOWN && strcmp(command->name, "sort") == 0 &&
+            strstr(spec->flags, "OW") != NULL) {
+            first = last = sort_store_key(argv, (long)argc);
+            step = 1;
+            if (first == 0) continue;
+        } else if (first == 0 || spec->find == COMMAND_FIND_UNKNOWN) {
+            continue;
+        } else if (key_range(spec, argv, (long)argc, &first, &last) != 0) {
+            return FIRN_EINVALID;
+        }
+        for (long i = first; i <= last; i += step) {
             if (count < limit) {
                 positions_out[count] = (unsigned)i;
                 if (flags_out != NULL) flags_out[count] = spec->flags;

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +66,6 @@ static int apply_memory(const char **error_out) {
 }
 
 static int apply_types(const char **error_out) {
-    (void)error_out;
     type_limits.hash_max_listpack_entries = (size_t)config_number(CONFIG_HASH_MAX_LISTPACK_ENTRIES);
     type_limits.hash_max_listpack_value = (size_t)config_number(CONFIG_HASH_MAX_LISTPACK_VALUE);
     type_limits.set_max_intset_entries = (size_t)config_number(CONFIG_SET_MAX_INTSET_ENTRIES);
@@ -78,6 +78,10 @@ static int apply_types(const char **error_out) {
     type_limits.stream_node_max_entries = (size_t)config_number(CONFIG_STREAM_NODE_MAX_ENTRIES);
     type_limits.hll_sparse_max_bytes = (size_t)config_number(CONFIG_HLL_SPARSE_MAX_BYTES);
     type_limits.string_bytes_max = (size_t)config_number(CONFIG_PROTO_MAX_BULK_LEN);
+    if (setlocale(LC_COLLATE, config_text(CONFIG_LOCALE_COLLATE)) == NULL) {
+        *error_out = "Invalid locale name";
+        return FIRN_EINVALID;
+    }
     return 0;
 }
 

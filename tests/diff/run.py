@@ -25,6 +25,7 @@ from geo_stream import GeoStream  # noqa: E402
 from hyperloglog_stream import HyperLogLogStream  # noqa: E402
 from list_stream import ListStream  # noqa: E402
 from set_stream import SetStream  # noqa: E402
+from sort_stream import SortStream  # noqa: E402
 from string_stream import StringStream  # noqa: E402
 
 UNORDERED = {"KEYS", "HKEYS", "HVALS", "HGETALL", "SMEMBERS", "SINTER", "SUNION", "SDIFF", "SPOP", "SRANDMEMBER"}
@@ -190,6 +191,7 @@ for kind, modes in ((Stream, (("off", 3), ("pmem", 1), ("nvme", 1), ("random", 2
                     (SetStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 2))),
                     (GeoStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 1))),
                     (ListStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 2))),
+                    (SortStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 1))),
                     (HyperLogLogStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 1)))):
     if options.only and kind.__name__ != options.only:
         continue

@@ -69,6 +69,7 @@ static void move_announce(struct call *call, const struct move *move, struct ent
     call_notify(call, NOTIFY_LIST, cmd_list__pop_name(move->from), from);
     if (is_empty) delete_source(call, from);
     call_changed(call, from);
+    db_stats.changes--; /* Redis counts one */
 }
 
 static void move_rewrite(struct call *call, const struct move *move) {

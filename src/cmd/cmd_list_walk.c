@@ -62,10 +62,10 @@ int cmd_lset(struct call *call) {
         return 0;
     }
     int error = list_touch(entry, at, 1);
-    if (error == 0) error = list_expect(entry, 1, element.size);
     if (error != 0) return error;
     entry = db_changing(call->db, entry);
-    error = list_set(entry, at, element);
+    error = list_expect(entry, 1, element.size);
+    if (error == 0) error = list_set(entry, at, element);
     if (error != 0) return cmd_list__failed(call, error);
     list_shrunk(entry);
     reply_ok(call->reply);
@@ -257,13 +257,14 @@ int cmd_linsert(struct call *call) {
         return 0;
     }
     int error = list_search(entry, call->argv[3], 0, 0, match_found, &run);
-    if (error == 0) error = list_expect(entry, 1, element.size); /* whether it will be put in or not */
+    if (error != 0) return error;
+    entry = db_changing(call->db, entry);
+    error = list_expect(entry, 1, element.size); /* whether it will be put in or not, as Redis does */
     if (error != 0) return error;
     if (run.count == 0) {
         reply_integer(call->reply, -1);
         return 0;
     }
-    entry = db_changing(call->db, entry);
     error = list_insert(entry, run.index + (after ? 1 : 0), element);
     if (error != 0) return cmd_list__failed(call, error);
     reply_integer(call->reply, entry->size);

@@ -315,8 +315,11 @@ int list_expect(struct entry *entry, size_t count, size_t bytes) {
         if (error != 0) return error;
         now = view.payload.size - view.begin;
     }
-    if (!list__fits_listpack(entry->size + (uint64_t)count, now + bytes, 1))
+    if (!list__fits_listpack(entry->size + (uint64_t)count, now + bytes, 1)) {
         entry_set_encoding(entry, ENCODING_QUICKLIST);
+        entry->flags |=
+            ENTRY_RENAMED; /* a record of it names another encoding (LINSERT that finds nothing) */
+    }
     return 0;
 }
 

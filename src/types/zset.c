@@ -601,14 +601,15 @@ int zset_put(struct entry *entry, struct bytes member, double score, unsigned fl
         if (error != 0) return error;
         return large_put(entry, member, score, flags & ZSET_AS_LISTPACK, outcome_out, score_out);
     }
+    struct score_key key = key_right_of(score, member);
+    if (!exists) index = score_view_position(&small.view, &key); /* page_write may move what is viewed */
     error = page_write(small.slot.ref, bytes, &page);
     if (error != 0) return zset__error(error);
     if (exists) {
         page_rescore(page, index, score, member);
     } else {
-        struct score_key key = key_right_of(score, member);
         note_encoding(entry, member.size, flags);
-        score_page_insert(page, score_view_position(&small.view, &key), score, member);
+        score_page_insert(page, index, score, member);
         entry->size++;
     }
     small_close(&small);

@@ -15,6 +15,7 @@
 #include <math.h>
 
 #include "base/assert.h"
+#include "base/bytes_builder.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "page/fault.h"
@@ -32,12 +33,6 @@ struct entry *zset_create(struct bytes key, size_t expected, size_t member_bytes
 void zset_expect(struct entry *entry, size_t count, size_t member_bytes) {
     if (count > type_limits.zset_max_listpack_entries || member_bytes > type_limits.zset_max_listpack_value)
         entry_set_encoding(entry, ENCODING_SKIPLIST);
-}
-
-void zset_settle_encoding(struct entry *entry, size_t longest_member_bytes) {
-    int fits = entry->size <= type_limits.zset_max_listpack_entries &&
-               longest_member_bytes <= type_limits.zset_max_listpack_value;
-    entry_set_encoding(entry, fits ? ENCODING_LISTPACK : ENCODING_SKIPLIST);
 }
 
 /* --- slots --- */
@@ -495,6 +490,11 @@ static int put_decide(int exists, double old, double *score_inout, unsigned flag
     return 1;
 }
 
+/* What a score becomes: a listpack has no -0. */
+static inline double stored_score(const struct entry *entry, double score) {
+    return score == 0 && entry_encoding(entry) == ENCODING_LISTPACK ? 0.0 : score;
+}
+
 static void note_encoding(struct entry *entry, size_t member_bytes, unsigned flags) {
     if (entry_encoding(entry) != ENCODING_LISTPACK || flags & ZSET_AS_LISTPACK) return;
     zset_expect(entry, entry->size + (size_t)1, member_bytes);
@@ -574,11 +574,12 @@ static int large_put(struct entry *entry, struct bytes member, double score, uns
     int exists = error == 0, decided = put_decide(exists, old, &score, flags, outcome_out);
     *score_out = score;
     if (decided <= 0) return decided;
-    error = exists ? large_rescore(object, hash, member, old, score) : large_add(object, hash, member, score);
-    if (error != 0 || exists) return error;
-    note_encoding(entry, member.size, flags);
-    entry->size++;
-    return 0;
+    if (!exists) note_encoding(entry, member.size, flags);
+    score = stored_score(entry, score);
+    if (exists) return large_rescore(object, hash, member, old, score);
+    error = large_add(object, hash, member, score);
+    entry->size += error == 0;
+    return error;
 }
 
 int zset_put(struct entry *entry, struct bytes member, double score, unsigned flags,
@@ -605,10 +606,11 @@ int zset_put(struct entry *entry, struct bytes member, double score, unsigned fl
     if (!exists) index = score_view_position(&small.view, &key); /* page_write may move what is viewed */
     error = page_write(small.slot.ref, bytes, &page);
     if (error != 0) return zset__error(error);
+    if (!exists) note_encoding(entry, member.size, flags);
+    score = stored_score(entry, score);
     if (exists) {
         page_rescore(page, index, score, member);
     } else {
-        note_encoding(entry, member.size, flags);
         score_page_insert(page, index, score, member);
         entry->size++;
     }
@@ -750,4 +752,34 @@ int zset_remove_span(struct entry *entry, struct zset_span span, uint64_t *remov
         if (error != 0) return error;
     }
     return 0;
+}
+
+/* --- results --- */
+
+/* The first member with a score of -0, copied. */
+static int find_negative_zero(struct bytes member, double score, void *ctx) {
+    struct bytes_builder *found = ctx;
+    if (!signbit(score)) return 0;
+    bytes_builder_append(found, member.data, member.size);
+    return 1;
+}
+
+void zset_settle_encoding(struct entry *entry, size_t longest_member_bytes) {
+    struct score_key from = {.kind = SCORE_KEY_SCORE}, to = {.kind = SCORE_KEY_SCORE, .after = 1};
+    struct bytes_builder member = {0};
+    struct zset_span zeros;
+    int fits = entry->size <= type_limits.zset_max_listpack_entries &&
+               longest_member_bytes <= type_limits.zset_max_listpack_value;
+    entry_set_encoding(entry, fits ? ENCODING_LISTPACK : ENCODING_SKIPLIST);
+    while (fits && zset_span(entry, &from, &to, &zeros) == 0 &&
+           zset_each(entry, zeros, 0, find_negative_zero, &member) == 1) {
+        enum zset_outcome outcome;
+        double given;
+        int error = zset_remove(entry, bytes_builder_bytes(&member));
+        if (error == 0)
+            error = zset_put(entry, bytes_builder_bytes(&member), 0, ZSET_AS_LISTPACK, &outcome, &given);
+        FIRN_ASSERT(error == 0);
+        bytes_builder_clear(&member);
+    }
+    bytes_builder_fini(&member);
 }

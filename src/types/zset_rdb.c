@@ -20,6 +20,7 @@
 #define RDB_TYPE_ZSET_ZIPLIST  12u
 #define RDB_TYPE_ZSET_LISTPACK 17u
 #define PACKED_FORM_BYTES_MAX  (1u << 30)
+#define INTEGER_SCORE_MAX      4611686018427387904.0 /* 2^62 */
 
 /* --- writing --- */
 
@@ -40,8 +41,12 @@ static int encode_packed(struct bytes member, double score, void *ctx) {
     struct encode_run *run = ctx;
     char text[NUMBER_DOUBLE_TEXT_MAX];
     if (run->out->size + member.size > PACKED_FORM_BYTES_MAX) return FIRN_ETOOBIG;
+    /* integers as such, whatever their size (-0 as 0), as Redis does it */
+    unsigned size = fabs(score) < INTEGER_SCORE_MAX && score == (double)(int64_t)score
+                        ? number_format_int((int64_t)score, text)
+                        : number_format_double(score, text);
     rdb_listpack_append(run->out, member);
-    rdb_listpack_append(run->out, bytes_of(text, number_format_double(score, text)));
+    rdb_listpack_append(run->out, bytes_of(text, size));
     run->count += 2;
     return 0;
 }
@@ -121,6 +126,7 @@ static int decode_plain(struct decode_run *run, int is_text) {
     if (error != 0) return error;
     if (count == 0) return FIRN_ENOTFOUND;
     if (count > UINT32_MAX) return FIRN_ECORRUPT;
+    entry_set_encoding(run->entry, ENCODING_SKIPLIST);
     for (uint64_t i = 0; error == 0 && i < count; i++) {
         struct bytes member, raw;
         double score;

@@ -2,7 +2,9 @@
 /* Whole databases: DBSIZE FLUSHDB FLUSHALL SWAPDB. Executor only. */
 #include <limits.h>
 
+#include "base/log.h"
 #include "cmd/call.h"
+#include "persist/persist.h"
 
 #define FLUSH_SLICE_US                                                                                       \
     2000 /* freed at once by a flush that asks for neither SYNC nor ASYNC; the rest follows in slices */
@@ -33,7 +35,13 @@ int cmd_flushdb(struct call *call) {
 }
 
 int cmd_flushall(struct call *call) {
-    return flush(call, NULL);
+    unsigned long long errors = call->reply->errors;
+    int result = flush(call, NULL);
+    /* What was dropped must not come back with a restart: the empty file is written as well, as in Redis. */
+    if (result == 0 && call->reply->errors == errors && persist_config.has_save_points &&
+        persist_save(0) != 0)
+        log_warning("FLUSHALL could not write the empty RDB file: a restart would bring the old data back.");
+    return result;
 }
 
 static int parse_index(struct call *call, struct bytes argument, const char *error_text, int64_t *index_out) {

@@ -84,24 +84,32 @@ static int find_key(struct call *call, struct bytes key, struct entry **entry_ou
     return error;
 }
 
+/* What DEBUG OBJECT of Redis says of a list's nodes, for the pages here. */
+static void describe_nodes(const struct entry *entry, size_t encoded, char *text, size_t size) {
+    const struct object *object =
+        page_ref_tag(entry_ref(entry)) == PAGE_TAG_OBJECT ? page_ref_object(entry_ref(entry)) : NULL;
+    unsigned nodes = object != NULL ? object->pages : 1;
+    snprintf(text, size,
+             " ql_nodes:%u ql_avg_node:%.2f ql_listpack_max:%lld ql_compressed:0 ql_uncompressed_size:%zu",
+             nodes, nodes > 0 ? (double)entry->size / nodes : 0.0,
+             (long long)type_limits.list_max_listpack_size, encoded);
+}
+
 static int debug_object(struct call *call) {
     struct entry *entry;
-    struct bytes_builder encoded = {0};
-    uint8_t rdb_type;
-    char text[320];
+    size_t encoded;
+    char nodes[160] = "", text[480];
     CALL_TRY(find_key(call, call->argv[2], &entry));
     if (entry == NULL) return 0;
-    const struct type_ops *ops = type_ops(entry_type(entry));
-    int error = ops->encode != NULL ? ops->encode(entry, &encoded, &rdb_type) : 0;
-    if (error == 0) {
-        snprintf(text, sizeof text,
-                 "Value at:%p refcount:1 encoding:%s serializedlength:%zu lru:%u lru_seconds_idle:%llu",
-                 (void *)entry, encoding_name(entry_encoding(entry)), encoded.size,
-                 (unsigned)(entry->clock & 0xffffffu), (unsigned long long)evict_idle_ms(entry) / 1000);
-        reply_status(call->reply, text);
-    }
-    bytes_builder_fini(&encoded);
-    return error;
+    int error = persist_value_size(entry, &encoded);
+    if (error != 0) return error;
+    if (entry_encoding(entry) == ENCODING_QUICKLIST) describe_nodes(entry, encoded, nodes, sizeof nodes);
+    snprintf(text, sizeof text,
+             "Value at:%p refcount:1 encoding:%s serializedlength:%zu lru:%u lru_seconds_idle:%llu%s",
+             (void *)entry, encoding_name(entry_encoding(entry)), encoded,
+             (unsigned)(entry->clock & 0xffffffu), (unsigned long long)evict_idle_ms(entry) / 1000, nodes);
+    reply_status(call->reply, text);
+    return 0;
 }
 
 static int debug_digest(struct call *call) {
@@ -241,7 +249,11 @@ static int debug_listpack(struct call *call) {
     struct entry *entry;
     CALL_TRY(find_key(call, call->argv[2], &entry));
     if (entry == NULL) return 0;
-    reply_status(call->reply, "Values are on pages here, there is no listpack to show");
+    enum encoding encoding = entry_encoding(entry);
+    if (encoding != ENCODING_LISTPACK && encoding != ENCODING_LISTPACKEX)
+        reply_error(call->reply, "Not a listpack encoded object.");
+    else /* values are on pages here: there is none to print */
+        reply_status(call->reply, "Listpack structure printed on stdout");
     return 0;
 }
 
@@ -256,6 +268,22 @@ static int debug_stringmatch(struct call *call) {
     memset(text, 'a', (size_t)size);
     reply_integer(call->reply, glob_match(call->argv[3], bytes_of(text, (size_t)size), 0));
     memory_free(text);
+    return 0;
+}
+
+/* Nodes are pages here, whose size does not depend on this. */
+static int debug_packed_threshold(struct call *call) {
+    struct bytes text = call->argv[2];
+    size_t digits = 0;
+    while (digits < text.size && text.data[digits] >= '0' && text.data[digits] <= '9')
+        digits++;
+    struct bytes unit = bytes_of(text.data + digits, text.size - digits);
+    int known = unit.size == 0 || bytes_is(unit, "b") || bytes_is(unit, "k") || bytes_is(unit, "kb") ||
+                bytes_is(unit, "m") || bytes_is(unit, "mb") || bytes_is(unit, "g") || bytes_is(unit, "gb");
+    if (digits == 0 || !known)
+        reply_error(call->reply, "argument must be a memory value bigger than 1 and smaller than 4gb");
+    else
+        reply_ok(call->reply);
     return 0;
 }
 
@@ -497,7 +525,8 @@ static const struct {
     {"pause-cron", 3, 3, debug_pause_cron, "PAUSE-CRON <0|1>", "Stop the periodic work."},
     {"populate", 3, 5, debug_populate, "POPULATE <count> [<prefix>] [<size>]", "Make string keys."},
     {"protocol", 3, 3, debug_protocol, "PROTOCOL <type>", "Reply a value of this protocol type."},
-    {"quicklist-packed-threshold", 3, 3, debug_accept, "QUICKLIST-PACKED-THRESHOLD <size>", "Accepted."},
+    {"quicklist-packed-threshold", 3, 3, debug_packed_threshold, "QUICKLIST-PACKED-THRESHOLD <size>",
+     "Accepted."},
     {"reload", 2, 0, debug_reload, "RELOAD [NOSAVE] [NOFLUSH] [MERGE]",
      "Save, drop everything, load. NOSAVE, NOFLUSH: without that; MERGE: keys that exist are replaced."},
     {"replybuffer", 4, 4, debug_accept, "REPLYBUFFER <PEAK-RESET-TIME|RESIZING> <value>",

@@ -25,6 +25,8 @@
 
 #define RDB_TYPE_STRING           0u
 #define RDB_TYPE_HASH             4u
+#define RDB_TYPE_MODULE           6u /* a module's value that cannot be skipped */
+#define RDB_TYPE_MODULE_2         7u
 #define RDB_TYPE_HASH_ZIPMAP      9u
 #define RDB_TYPE_HASH_ZIPLIST     13u
 #define RDB_TYPE_HASH_LISTPACK    16u

@@ -15,11 +15,13 @@
 #ifndef FIRN_PERSIST_PERSIST_H
 #define FIRN_PERSIST_PERSIST_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
 /* Live settings; the configuration writes them. */
+struct entry;
 struct persist_config {
     char file_name[256]; /* dbfilename, in the working directory */
     int checksum;        /* rdbchecksum */
@@ -54,10 +56,14 @@ void persist_save_in_background(void);
 /* Whether writes are to be refused, as the last BGSAVE failed. */
 int persist_refuses_writes(void);
 
+/* Bytes of the value's body in an RDB file (DEBUG OBJECT serializedlength). May fault. */
+FIRN_MUST_USE int persist_value_size(struct entry *entry, size_t *size_out);
+
 /* --- loading --- */
 #define PERSIST_LOAD_REPLACE                                                                                 \
     0x1u                        /* a key that exists already is replaced (DEBUG RELOAD MERGE), not an error */
 #define PERSIST_LOAD_DELAY 0x2u /* as key_load_delay_us says */
+#define PERSIST_LOAD_CHECK 0x4u /* read everything, keep nothing: no databases are needed */
 
 struct persist_load;
 /* Open the configured file and read its head. FIRN_ENOTFOUND: there is none (not logged). Otherwise failures

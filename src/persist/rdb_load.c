@@ -54,7 +54,8 @@ struct persist_load {
     /* of the next key */
     int64_t expiry_ms, idle_seconds, frequency; /* -1: not given */
     struct bytes_builder scratch, scratch_2;
-    uint64_t keys, expired, empty, functions;
+    uint64_t keys, expires, expired, empty, functions;
+    int is_mapped;
     int done;
 };
 
@@ -128,7 +129,7 @@ static int map_file(struct persist_load *load) {
     (void)madvise(data, (size_t)status.st_size, MADV_SEQUENTIAL);
     load->data = data;
     load->size = (size_t)status.st_size;
-    load->reader = rdb_reader_of(bytes_of(load->data, load->size));
+    load->is_mapped = 1;
     return 0;
 }
 
@@ -150,14 +151,19 @@ static int read_header(struct persist_load *load) {
     return FIRN_ECORRUPT;
 }
 
-int persist_load_begin(unsigned flags, struct persist_load **load_out) {
+static struct persist_load *load_create(unsigned flags) {
     struct persist_load *load = memory_alloc_zero(sizeof *load);
     load->flags = flags;
     load->expiry_ms = load->idle_seconds = load->frequency = -1;
     load->began_us = clock_monotonic_us();
-    load->db = db_at(0);
-    int error = map_file(load);
-    if (error == 0) error = read_header(load);
+    if (!(flags & PERSIST_LOAD_CHECK)) load->db = db_at(0);
+    return load;
+}
+
+/* The file is at hand: its head, and the status. ${load} is consumed on failure. */
+static int load_open(struct persist_load *load, struct persist_load **load_out) {
+    load->reader = rdb_reader_of(bytes_of(load->data, load->size));
+    int error = read_header(load);
     if (error != 0) {
         persist_load_end(load);
         return error;
@@ -172,9 +178,34 @@ int persist_load_begin(unsigned flags, struct persist_load **load_out) {
     return 0;
 }
 
+int persist_load_begin(unsigned flags, struct persist_load **load_out) {
+    struct persist_load *load = load_create(flags);
+    int error = map_file(load);
+    if (error == 0) return load_open(load, load_out);
+    persist_load_end(load);
+    return error;
+}
+
+int persist__load_memory(struct bytes data, unsigned flags, struct persist_load **load_out) {
+    if (data.size < HEADER_BYTES) return FIRN_ECORRUPT;
+    struct persist_load *load = load_create(flags);
+    load->data = data.data;
+    load->size = data.size;
+    return load_open(load, load_out);
+}
+
+void persist__load_counts(const struct persist_load *load, struct persist__load_counts *counts_out) {
+    *counts_out = (struct persist__load_counts){.offset = offset(load),
+                                                .version = load->version,
+                                                .keys = load->keys,
+                                                .expires = load->expires,
+                                                .expired = load->expired,
+                                                .empty = load->empty};
+}
+
 void persist_load_end(struct persist_load *load) {
     if (load == NULL) return;
-    if (load->data != NULL) munmap((void *)(uintptr_t)load->data, load->size);
+    if (load->is_mapped) munmap((void *)(uintptr_t)load->data, load->size);
     bytes_builder_fini(&load->scratch);
     bytes_builder_fini(&load->scratch_2);
     memory_free(load);
@@ -203,6 +234,7 @@ static int load_aux(struct persist_load *load) {
 static int load_select(struct persist_load *load) {
     uint64_t index;
     if (rdb_read_length(&load->reader, &index) != 0) return short_read(load, "a database number");
+    if (load->db == NULL) return 0; /* checking: any number will do */
     if (index >= db_count()) {
         log_warning(
             "FATAL: Data file was created with a Redis server configured to handle more than %u "
@@ -306,6 +338,13 @@ static void discard(struct entry *entry) {
 
 /* Put a loaded value under its key, with deadline and clock. */
 static int keep(struct persist_load *load, struct entry *entry) {
+    load->expires += load->expiry_ms != -1;
+    if (load->flags & PERSIST_LOAD_CHECK) {
+        discard(entry);
+        load->keys++;
+        load->expired += load->expiry_ms != -1 && load->expiry_ms < clock_wall_ms();
+        return 0;
+    }
     if (load->expiry_ms != -1 && load->expiry_ms < clock_wall_ms()) {
         discard(entry);
         load->expired++;
@@ -331,8 +370,8 @@ static int refuse_type(const struct persist_load *load, uint8_t type, size_t at)
     struct bytes key;
     uint64_t id;
     char name[MODULE_NAME_LENGTH + 1] = "";
-    if ((type == 6 || type == 7) && rdb_read_string(&reader, &scratch, UINT32_MAX, &key) == 0 &&
-        rdb_read_length(&reader, &id) == 0)
+    if ((type == RDB_TYPE_MODULE || type == RDB_TYPE_MODULE_2) &&
+        rdb_read_string(&reader, &scratch, UINT32_MAX, &key) == 0 && rdb_read_length(&reader, &id) == 0)
         module_name(id, name);
     bytes_builder_fini(&scratch);
     if (name[0] != '\0')
@@ -343,11 +382,25 @@ static int refuse_type(const struct persist_load *load, uint8_t type, size_t at)
     return fail(load, "unknown type or opcode %u (0x%02x) at offset %zu", type, type, at);
 }
 
+/* A module's value: its key, id and values, only checked for their form. */
+static int check_module_value(struct persist_load *load) {
+    struct bytes key;
+    uint64_t id;
+    int error = rdb_read_string(&load->reader, &load->scratch, UINT32_MAX, &key);
+    if (error == 0) error = rdb_read_length(&load->reader, &id);
+    if (error == 0) error = skip_module_values(load);
+    if (error != 0) return short_read(load, "a module's value");
+    load->keys++;
+    load->expiry_ms = load->idle_seconds = load->frequency = -1;
+    return 0;
+}
+
 static int load_key(struct persist_load *load, uint8_t type) {
     const struct type_ops *ops = type_ops_for_rdb(type);
     struct bytes key;
     struct entry *entry;
     size_t at = offset(load) - 1, consumed = 0;
+    if (type == RDB_TYPE_MODULE_2 && (load->flags & PERSIST_LOAD_CHECK)) return check_module_value(load);
     if (ops == NULL) return refuse_type(load, type, at);
     if (rdb_read_string(&load->reader, &load->scratch, UINT32_MAX, &key) != 0)
         return short_read(load, "a key");
@@ -428,6 +481,7 @@ static int load_end(struct persist_load *load) {
             return fail(load, "RDB CRC error");
         }
     }
+    if (load->flags & PERSIST_LOAD_CHECK) return 0;
     log_notice("Done loading RDB, keys loaded: %" PRIu64 ", keys expired: %" PRIu64
                ", empty keys skipped: %" PRIu64 ".",
                load->keys, load->expired, load->empty);

@@ -136,6 +136,29 @@ static int save_all(struct save *save) {
     return error;
 }
 
+/* Nothing is kept of what is only measured. */
+static size_t measured;
+
+static int count_part(struct bytes_builder *out, uint8_t rdb_type) {
+    (void)rdb_type;
+    measured += out->size;
+    bytes_builder_clear(out);
+    return 0;
+}
+
+int persist_value_size(struct entry *entry, size_t *size_out) {
+    struct bytes_builder body = {0};
+    uint8_t rdb_type;
+    FIRN_ASSERT(type_part_hooks.take == NULL);
+    measured = 0;
+    type_part_hooks.take = count_part;
+    int error = type_ops(entry_type(entry))->encode(entry, &body, &rdb_type);
+    type_part_hooks.take = NULL;
+    *size_out = measured + body.size;
+    bytes_builder_fini(&body);
+    return error;
+}
+
 int persist_save(int delay) {
     struct save save = {.delay = delay};
     int error = rdb_file_create(&save.file, persist_config.checksum, persist_config.incremental_sync);

@@ -13,6 +13,7 @@
 #include "cmd/command.h"
 #include "cmd/dispatch.h"
 #include "net/net.h"
+#include "persist/check_rdb.h"
 #include "server/config.h"
 #include "server/crash.h"
 #include "server/process.h"
@@ -38,12 +39,17 @@ static void print_help(const char *name) {
         name, name, name, name, name, name, name);
 }
 
+/* Whether it is called to check an RDB file. */
+static int is_check_rdb(int argc, char **argv) {
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL, *name = slash != NULL ? slash + 1 : argv[0];
+    return argc > 0 && strstr(name, "check-rdb") != NULL;
+}
+
 /* What other names and options of the same program will be one day. Nonzero: not to be started as a server.
  */
 static int other_mode(int argc, char **argv) {
     const char *slash = strrchr(argv[0], '/'), *name = slash != NULL ? slash + 1 : argv[0], *mode = NULL;
     if (strstr(name, "sentinel") != NULL) mode = "Sentinel";
-    if (strstr(name, "check-rdb") != NULL) mode = "The check of RDB files";
     if (strstr(name, "check-aof") != NULL) mode = "The check of append only files";
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--sentinel") == 0) mode = "Sentinel";
@@ -145,6 +151,7 @@ static void say_ready(void) {
 }
 
 int main(int argc, char **argv) {
+    if (is_check_rdb(argc, argv)) return check_rdb_main(argc, argv);
     if (is_option(argc, argv, "-v", "--version")) {
         printf("Firn server v=%s redis=%s malloc=%s bits=64\n", FIRN_VERSION, DISPATCH_REDIS_VERSION,
                memory_allocator());

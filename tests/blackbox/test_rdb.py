@@ -288,6 +288,68 @@ class Files(WithFolder):
         self.assertEqual(c.error("BGSAVE", "SOON"), "ERR syntax error")
         self.assertTrue(os.path.exists(self.path))
 
+    def test_flushall_writes_the_empty_file_when_there_are_save_points(self):
+        server = self.server("--save", "3600 1")
+        c = server.client()
+        c("SET", "a", "b")
+        c("SAVE")
+        c("FLUSHALL")
+        self.assertEqual(server.info()["rdb_changes_since_last_save"], "0")
+        server.stop(signal.SIGKILL)
+        server = self.server("--save", "")
+        c = server.client()
+        self.assertEqual(c("DBSIZE"), 0)
+        c("SET", "a", "b")
+        c("SAVE")
+        c("FLUSHALL")
+        self.assertNotEqual(server.info()["rdb_changes_since_last_save"], "0")
+        server.stop(signal.SIGKILL)
+        self.assertEqual(self.server().client()("DBSIZE"), 1)
+
+    def test_check(self):
+        """The same program, called firn-check-rdb."""
+        c = self.server().client()
+        fill(c, 8, 5)
+        keys = sum(c.pipeline([("SELECT", i), ("DBSIZE",)])[1] for i in range(16))
+        c("SAVE")
+        program = os.path.join(self.folder, "firn-check-rdb")
+        os.symlink(os.path.abspath(firn.SERVER), program)
+
+        def check(path):
+            run = subprocess.run([program] + ([path] if path else []), capture_output=True, text=True, cwd="/")
+            return run.returncode, run.stdout + run.stderr
+        status, said = check(self.path)
+        self.assertEqual(status, 0, said)
+        self.assertIn("RDB looks OK!", said)
+        self.assertIn("[info] %d keys read" % keys, said)
+        broken = os.path.join(self.folder, "broken.rdb")
+        with open(broken, "wb") as file:
+            file.write(self.file()[:-20])
+        status, said = check(broken)
+        self.assertEqual(status, 1)
+        self.assertIn("RDB ERROR DETECTED", said)
+        self.assertEqual(check(os.path.join(self.folder, "none"))[0], 1)
+        self.assertEqual(check(None)[0], 1)
+        if os.path.isdir(SAMPLES):
+            for name, expected in (("module.rdb", 0), ("future_v19.rdb", 1), ("multiple_dbs.rdb", 0)):
+                self.assertEqual(check(os.path.abspath(os.path.join(SAMPLES, name)))[0], expected, name)
+
+    def test_debug_object(self):
+        c = self.server().client()
+        c("SET", "i", 12)
+        c("HSET", "h", "f", "v")
+        self.assertRegex(c("DEBUG", "OBJECT", "i"), r"^Value at:0x[0-9a-f]+ refcount:\d+ encoding:int serializedlength:2 lru:\d+ lru_seconds_idle:0$")
+        self.assertEqual(c.error("DEBUG", "OBJECT", "none"), "ERR no such key")
+        self.assertEqual(c("DEBUG", "LISTPACK", "h"), "Listpack structure printed on stdout")
+        self.assertEqual(c.error("DEBUG", "LISTPACK", "i"), "ERR Not a listpack encoded object.")
+        self.assertEqual(c("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "10b"), "OK")
+        self.assertEqual(c.error("DEBUG", "QUICKLIST-PACKED-THRESHOLD", "x"), "ERR argument must be a memory value bigger than 1 and smaller than 4gb")
+        payload = c("DUMP", "i")
+        wrong = payload[:-1] + bytes([payload[-1] ^ 1])
+        self.assertEqual(c.error("RESTORE", "r", 0, wrong), "ERR DUMP payload version or checksum are wrong")
+        c("DEBUG", "SET-SKIP-CHECKSUM-VALIDATION", 1)
+        self.assertEqual(c("RESTORE", "r", 0, wrong), "OK")
+
     def test_name_and_folder(self):
         c = self.server("--enable-protected-configs", "yes").client()
         os.mkdir(os.path.join(self.folder, "below"))

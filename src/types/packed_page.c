@@ -183,7 +183,7 @@ int packed_page_find(struct bytes payload, uint64_t hash, struct bytes field,
             const uint8_t *next = entry_head_load(at, end, flags, &head);
             if (next == NULL) return FIRN_ECORRUPT;
             if (mask & 1u && head.field_bytes == field.size &&
-                memcmp(head.body + head.deadline_bytes, field.data, field.size) == 0) {
+                bytes_equal(bytes_of(head.body + head.deadline_bytes, field.size), field)) {
                 entry_fill(entry_out, payload.data, at, next, &head, base + i);
                 return 0;
             }

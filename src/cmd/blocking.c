@@ -18,6 +18,8 @@
 #include "ds/name_map.h"
 #include "ds/number.h"
 
+#define COMMAND_KEYS_MAX 64u /* of a waiting command, looked at for what it may change */
+
 struct waiter;
 
 struct waiter_node {
@@ -43,6 +45,9 @@ struct waiter {
     int on_nokey;
     int64_t deadline_us; /* monotonic; 0: none */
     struct blocked_key *holds;
+    struct waiter *next_holder; /* while it holds */
+    int ended;                  /* in the list of ended waits */
+    struct waiter *next_ended;
     size_t count;
     struct waiter_node nodes[];
 };
@@ -52,6 +57,8 @@ size_t blocking_keys, blocking_ready, blocking_held;
 static struct name_map keys;
 static struct { struct blocked_key *first, *last; } ready, stalled;
 static size_t on_nokey_count;
+static struct waiter *holders; /* B1 */
+static struct { struct waiter *first, *last; } ended;
 
 /* --- keys --- */
 
@@ -159,10 +166,31 @@ static struct waiter *waiter_of(const struct client *client) {
     return state != NULL ? state->waiter : NULL;
 }
 
+static void forget_ended(struct waiter *waiter) {
+    struct waiter **place = &ended.first, *previous = NULL;
+    for (; *place != waiter; place = &(*place)->next_ended)
+        previous = *place;
+    *place = waiter->next_ended;
+    if (ended.last == waiter) ended.last = previous;
+    waiter->ended = 0;
+    blocking_ready--;
+}
+
+void blocking_end_wait(struct client *client) {
+    struct waiter *waiter = waiter_of(client);
+    if (waiter->ended) return;
+    waiter->ended = 1;
+    waiter->next_ended = NULL;
+    *(ended.last != NULL ? &ended.last->next_ended : &ended.first) = waiter;
+    ended.last = waiter;
+    blocking_ready++;
+}
+
 void blocking_leave(struct client *client) {
     struct waiter *waiter = waiter_of(client);
     if (waiter == NULL) return;
     blocking_release(client);
+    if (waiter->ended) forget_ended(waiter);
     for (size_t i = 0; i < waiter->count; i++)
         remove_node(&waiter->nodes[i]);
     ((struct dispatch_state *)client->dispatch_state)->waiter = NULL;
@@ -195,7 +223,7 @@ int call_timeout(struct call *call, struct bytes argument, int64_t *timeout_ms_o
 static int64_t time_left(const struct waiter *waiter) {
     if (waiter->deadline_us == 0) return 0;
     int64_t left_us = waiter->deadline_us - clock_monotonic_us();
-    return left_us <= 0 ? -1 : left_us / 1000 + 1;
+    return left_us <= 0 ? -1 : (left_us + 999) / 1000;
 }
 
 int call_block(struct call *call, const struct bytes *names, size_t count, int64_t timeout_ms) {
@@ -237,9 +265,13 @@ static int fits(const struct blocked_key *key, const struct waiter *waiter) {
     return entry != NULL && (int)entry_type(entry) == waiter->type;
 }
 
+static int is_closed(const struct blocked_key *key) {
+    return key->held_by != NULL || key->stalled;
+}
+
 static int waits_on_held(const struct waiter *waiter) {
     for (size_t i = 0; blocking_held > 0 && i < waiter->count; i++) {
-        if (waiter->nodes[i].key->held_by != NULL) return 1;
+        if (is_closed(waiter->nodes[i].key)) return 1;
     }
     return 0;
 }
@@ -261,6 +293,10 @@ void blocking_release(struct client *client) {
     waiter->holds = NULL;
     key->held_by = NULL;
     blocking_held--;
+    struct waiter **place = &holders;
+    while (*place != waiter)
+        place = &(*place)->next_holder;
+    *place = waiter->next_holder;
     mark_ready(key); /* those behind this one */
     key = stalled.first;
     stalled.first = stalled.last = NULL;
@@ -270,6 +306,14 @@ void blocking_release(struct client *client) {
         mark_ready(key);
     }
     dispatch__wake_held();
+}
+
+static void hold(struct blocked_key *key, struct waiter *waiter) {
+    waiter->holds = key; /* B1 */
+    key->held_by = waiter;
+    waiter->next_holder = holders;
+    holders = waiter;
+    blocking_held++;
 }
 
 /* Run the waiters of ${key} that were there when it became ready. */
@@ -285,15 +329,29 @@ static void serve_key(struct blocked_key *key) {
             stall(key);
             return;
         }
+        if (waiter->ended) continue; /* timed out or unblocked before the key was ready */
         if (dispatch__rerun(client) != DISPATCH_RERUN_STUCK) continue;
-        waiter->holds = key; /* B1 */
-        key->held_by = waiter;
-        blocking_held++;
+        hold(key, waiter);
         return;
     }
 }
 
+/* Commands whose wait was ended say so. One that waits on a held key might find there what is another's:
+ * later.
+ */
+static void serve_ended(void) {
+    for (struct waiter *waiter = ended.first, *next; waiter != NULL; waiter = next) {
+        next = waiter->next_ended;
+        if (waits_on_held(waiter)) continue;
+        forget_ended(waiter);
+        if (!(waiter->client->flags & CLIENT_CLOSE_ASAP) &&
+            dispatch__rerun(waiter->client) == DISPATCH_RERUN_STUCK)
+            hold(waiter->nodes[0].key, waiter);
+    }
+}
+
 void blocking_serve(void) {
+    serve_ended();
     while (ready.first != NULL) {
         struct blocked_key *key = ready.first;
         ready.first = key->next_ready;
@@ -307,7 +365,28 @@ void blocking_serve(void) {
     }
 }
 
+/* Whether the command of the waiter names that key (BLMOVE also has a target). */
+static int names(const struct waiter *waiter, unsigned db, struct bytes name) {
+    const struct client *client = waiter->client;
+    unsigned positions[COMMAND_KEYS_MAX];
+    if (client->db_index != db) return 0;
+    int count = command_keys(client->command, client->request.argv, client->request.argc, positions, NULL,
+                             COMMAND_KEYS_MAX);
+    for (int i = 0; i < count && i < (int)COMMAND_KEYS_MAX; i++) {
+        if (bytes_equal(client->request.argv[positions[i]], name)) return 1;
+    }
+    return 0;
+}
+
 int blocking_is_held(struct db *db, struct bytes name) {
+    for (const struct waiter *holder = holders; holder != NULL; holder = holder->next_holder) {
+        if (names(holder, db_index(db), name)) return 1;
+    }
     const struct blocked_key *key = find_key(db_index(db), name);
-    return key != NULL && (key->held_by != NULL || key->stalled);
+    if (key == NULL) return 0;
+    if (is_closed(key)) return 1;
+    for (const struct waiter_node *node = key->first; node != NULL; node = node->next) {
+        if (node->waiter->count > 1 && waits_on_held(node->waiter)) return 1;
+    }
+    return 0;
 }

@@ -13,9 +13,11 @@
  * others wait for anything); XREADGROUP also when the key went or is of another type.
  *
  * B1 A re-run that needs a page of a lower tier holds the key it was run for: no other waiter on that key is
- *    run, and commands of other clients that name the key are parked, until that re-run is over. So nobody
- *    overtakes. A waiter that is itself waiting on a held key stalls its ready key in the same way.
- * B2 A waiter is in the list of each of its keys exactly once, from call_block until its command is over.
+ *    run until that re-run is over. A ready key whose next waiter waits on a held or stalled key too is
+ * stalled in the same way. Meanwhile commands of other clients are parked if they name a key of the re-run
+ * command, a held or stalled key, or a key of which a waiter also waits on one of those; and commands that
+ * change without naming keys. So nobody overtakes, and nobody sees the state in between. B2 A waiter is in
+ * the list of each of its keys exactly once, from call_block until its command is over.
  *
  * Executor only.
  */
@@ -55,7 +57,7 @@ void blocking_changed(struct db *db, struct bytes key);
 void blocking_changed_all(struct db *db);
 
 /* --- for the dispatcher --- */
-extern size_t blocking_ready; /* keys to be served */
+extern size_t blocking_ready; /* keys to be served, and waits that were ended */
 /* Run the waiters of ready keys again. Not inside a command. */
 void blocking_serve(void);
 /* The command of ${client} is over, or the client goes. */
@@ -64,7 +66,10 @@ void blocking_leave(struct client *client);
 void blocking_release(struct client *client);
 /* Keys held by B1. */
 extern size_t blocking_held;
-/* Whether ${key} of ${db} is held or stalled. */
+/* The wait of ${client} in call_block was ended (timeout, CLIENT UNBLOCK): its command runs once more, before
+ * anything else does. */
+void blocking_end_wait(struct client *client);
+/* Whether a command that names ${key} of ${db} has to wait (B1). */
 int blocking_is_held(struct db *db, struct bytes key);
 
 /* INFO total_blocking_keys_on_nokey. */

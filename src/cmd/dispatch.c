@@ -334,10 +334,11 @@ static int is_held(const struct command *command, unsigned db, struct bytes key)
 
 /* Whether a key of the command is held for a waiter (blocking.h, B1). */
 static int names_held_key(const struct call *call) {
+    if (call->command->key_spec_count == 0 && (call->command->flags & COMMAND_WRITE)) return 1;
     if (call->command->handler == cmd_exec) return transaction_each_key(call->client, is_held);
-    unsigned positions[LOOK_AHEAD_KEYS_MAX];
-    int count = command_keys(call->command, call->argv, call->argc, positions, NULL, LOOK_AHEAD_KEYS_MAX);
-    for (int i = 0; i < count && i < (int)LOOK_AHEAD_KEYS_MAX; i++) {
+    unsigned positions[SUNK_KEYS_MAX];
+    int count = command_keys(call->command, call->argv, call->argc, positions, NULL, SUNK_KEYS_MAX);
+    for (int i = 0; i < count && i < (int)SUNK_KEYS_MAX; i++) {
         if (blocking_is_held(call->db, call->argv[positions[i]])) return 1;
     }
     return 0;
@@ -613,8 +614,9 @@ enum dispatch_rerun dispatch__rerun(struct client *client) {
     struct dispatch_state *state = client->dispatch_state;
     FIRN_ASSERT(state->parked == PARKED_WAIT && !state->ready);
     dispatch__unpark(state);
-    if (run(client, client->command, FAULT_ASYNC))
-        return state->parked == PARKED_WAIT ? DISPATCH_RERUN_AGAIN : DISPATCH_RERUN_STUCK;
+    int parked = state->woken == DISPATCH_WAKE_ERROR ? fail_unblocked(client)
+                                                     : run(client, client->command, FAULT_ASYNC);
+    if (parked) return state->parked == PARKED_WAIT ? DISPATCH_RERUN_AGAIN : DISPATCH_RERUN_STUCK;
     dispatch__park_served(state);
     return DISPATCH_RERUN_DONE;
 }

@@ -233,11 +233,18 @@ enum dispatch_wake dispatch_wait(struct client *client, int64_t timeout_ms) {
     return woken;
 }
 
+static void end_wait(struct dispatch_state *state) {
+    if (state->waiter != NULL)
+        blocking_end_wait(state->client);
+    else
+        wake(state);
+}
+
 static int64_t wait_over(void *ctx) {
     struct dispatch_state *state = ctx;
     state->timer = NULL; /* the loop frees it */
     state->woken = DISPATCH_WAKE_TIMEOUT;
-    wake(state);
+    end_wait(state);
     return -1;
 }
 
@@ -246,7 +253,8 @@ int dispatch__park_wait(struct dispatch_state *state) {
     state->client->flags |= CLIENT_BLOCKED;
     if (state->wait_ms > 0) dispatch_stats.timed++;
     if (state->wait_ms > 0 && park_loop != NULL)
-        state->timer = loop_timer_create(park_loop, state->wait_ms, wait_over, state);
+        state->timer =
+            loop_timer_create(park_loop, state->wait_ms + 1, wait_over, state); /* not a moment early */
     return 1;
 }
 
@@ -260,8 +268,9 @@ int dispatch_is_waiting(const struct client *client) {
 int dispatch_wake(struct client *client, enum dispatch_wake how) {
     if (!dispatch_is_waiting(client)) return 0;
     struct dispatch_state *state = client->dispatch_state;
+    if (state->woken != DISPATCH_WAKE_NONE) return 0;
     state->woken = how;
-    if (state->parked == PARKED_WAIT) wake(state);
+    if (state->parked == PARKED_WAIT) end_wait(state);
     return 1;
 }
 

@@ -190,10 +190,14 @@ static void ends_of_waits(void **state) {
     waits(1, "unlink a");
     assert_int_equal(dispatch_stats.timed, 1);
     assert_int_equal(dispatch_wake(clients[1], DISPATCH_WAKE_TIMEOUT), 1);
+    assert_int_equal(dispatch_wake(clients[1], DISPATCH_WAKE_TIMEOUT), 0);
+    dispatch_turn();
     assert_int_equal(hooks.execute(clients[1]), 0);
     expect_reply(1, "*-1\r\n");
     waits(1, "unlink a");
     assert_int_equal(dispatch_wake(clients[1], DISPATCH_WAKE_ERROR), 1);
+    assert_int_equal(dispatch_wake(clients[1], DISPATCH_WAKE_TIMEOUT), 0);
+    dispatch_turn();
     assert_int_equal(hooks.execute(clients[1]), 0);
     expect_reply(1, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
     assert_int_equal(blocking_keys, 0);
@@ -318,14 +322,13 @@ static void nobody_overtakes(void **state) {
     waits(1, "unlink a");
     waits(2, "unlink a");
     waits(3, "unlink b a");
-    expect(0, "set a 1", "+OK\r\n");
+    expect(0, "mset a 1 b 1", "+OK\r\n");
     assert_int_equal(blocking_held, 1);
     assert_int_equal(dispatch_stats.parked_pages, 1);
     assert_true(dispatch_is_waiting(clients[1]));
     still_waits(2);
     assert_int_equal(execute(4, "exists a"), 1); /* it will be gone */
-    expect(0, "set b 1", "+OK\r\n");
-    still_waits(3); /* it might take a */
+    still_waits(3);                              /* it might take a */
     assert_int_equal(execute(5, "exists b"), 1);
     expect(0, "set c 1", "+OK\r\n");
     until_through(1);
@@ -347,6 +350,8 @@ static void nobody_overtakes(void **state) {
     dispatch_turn();
     assert_int_equal(blocking_held, 1);
     assert_int_equal(dispatch_wake(clients[1], DISPATCH_WAKE_ERROR), 1);
+    assert_int_equal(dispatch_wake(clients[1], DISPATCH_WAKE_TIMEOUT), 0);
+    dispatch_turn();
     until_through(1);
     expect_reply(1, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
     expect(0, "exists a", ":1\r\n");

@@ -84,10 +84,9 @@ int tier_has(enum page_tag tag) {
 static void discard(uint64_t ref) {
     struct tier_device *device = tier_device(page_ref_tag(ref));
     FIRN_ASSERT(device != NULL);
-    if (device->tag == PAGE_TAG_NVME)
-        tier_read_discarded(ref);
-    else
-        tier_write_source_discarded(ref);
+    if (device->tag == PAGE_TAG_PMEM) tier_write_source_discarded(ref);
+    if (tier_hold_defer(ref)) return; /* readable on */
+    if (device->tag == PAGE_TAG_NVME) tier_read_discarded(ref);
     device->counters.discards++;
     device->ops->discard(device->backend, page_ref_address(ref));
 }
@@ -192,6 +191,7 @@ int tier_start(const struct tier_config *config, const struct tier_keyspace_hook
 void tier_stop(void) {
     if (!tier_manager.enabled) return;
     tier_manager.stress = TIER_STRESS_OFF;
+    tier_hold_turn(1);
     while (tier_manager.reads_in_flight + tier_manager.moves_in_flight > 0)
         tier_wait_completions();
     tier_write_stop();
@@ -319,6 +319,7 @@ int tier_turn(void) {
     tier_read_trim();
     tier_pressure_update();
     again |= tier_pressure_turn();
+    again |= tier_hold_turn(0);
     return again | tier_read_callbacks_pending() | tier_manager.completions_left;
 }
 

@@ -145,6 +145,16 @@ void tier_walk_end(void);
 #define TIER_WALK_BATCH 128u
 void tier_walk_read(const uint64_t *refs, unsigned count);
 
+/*
+ * Records that are still to be read though their owners may give them up: as long as the hold is in force, a
+ * discard (page_release) of a lower record among ${refs} is put off; it is made, in slices, after the
+ * release. Other references in the array are ignored; it is not kept. 2 bytes a record. NULL: there was
+ * nothing to hold. tier_release(NULL) is a no-op. Every hold is to be released before tier_stop.
+ */
+struct tier_hold;
+struct tier_hold *tier_hold(const uint64_t *refs, size_t count);
+void tier_release(struct tier_hold *hold);
+
 /* --- writers --- */
 enum tier_zone { TIER_ZONE_FREE, TIER_ZONE_BACKGROUND, TIER_ZONE_DELAY, TIER_ZONE_LIMIT };
 enum tier_zone tier_zone(void);

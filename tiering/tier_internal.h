@@ -99,6 +99,14 @@ int tier_read_map(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
 int tier_read_sync(uint64_t ref, struct bytes *payload_out);
 uint64_t tier_read_sync_count(void);
 
+/* --- tier_hold.c --- */
+/* Whether a hold covers ${ref} (or takes it for one of its own). */
+int tier_hold_covers(uint64_t ref);
+/* The owner of ${ref} gives it up: 1 if a hold puts that off. */
+int tier_hold_defer(uint64_t ref);
+/* Discards of released holds: a slice of them, or all. Nonzero: there are more. */
+int tier_hold_turn(int all);
+
 /* --- tier_ghost.c: how often a record was read lately --- */
 void tier_ghost_start(uint64_t memory_max);
 void tier_ghost_stop(void);

@@ -10,12 +10,10 @@
 #include "cmd/cmd_hash_internal.h"
 #include "cmd/collection_walk.h"
 #include "cmd/command.h"
+#include "cmd/stream_reply.h"
 #include "ds/int_map.h"
 
 /* --- HGETALL, HKEYS, HVALS --- */
-
-#define WANT_FIELDS 0x1u
-#define WANT_VALUES 0x2u
 
 struct getall {
     struct reply *reply;
@@ -26,47 +24,61 @@ struct getall {
 static int getall_receive(const struct hash_field *field, void *ctx) {
     struct getall *getall = ctx;
     if (cmd_hash__is_due(field->expiry_ms)) return 0;
-    if (getall->want & WANT_FIELDS) reply_bulk(getall->reply, field->field);
-    if (getall->want & WANT_VALUES) reply_bulk(getall->reply, field->value);
+    if (getall->want & COLLECTION_NAMES) reply_bulk(getall->reply, field->field);
+    if (getall->want & COLLECTION_VALUES) reply_bulk(getall->reply, field->value);
     getall->count++;
     return 0;
 }
 
+static void getall_head(struct call *call, unsigned want, size_t size) {
+    if (want == (COLLECTION_NAMES | COLLECTION_VALUES)) {
+        reply_map(call->reply, size);
+    } else {
+        reply_array(call->reply, size);
+    }
+}
+
+/* Many pages, and no field that is due (so that their number is known): as a stream. */
+static int getall_can_stream(const struct call *call, const struct entry *entry) {
+    return stream_reply_applies(call, collection_pages(entry)) &&
+           !cmd_hash__is_due(cmd_hash__deadline(entry));
+}
+
 static int getall_generic(struct call *call, unsigned want) {
     struct entry *entry;
-    int is_map = want == (WANT_FIELDS | WANT_VALUES);
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_HASH, &entry));
     size_t size = entry == NULL ? 0 : entry->size;
     struct getall getall = {.reply = call->reply, .want = want};
+    if (entry != NULL && getall_can_stream(call, entry)) {
+        getall_head(call, want, size);
+        return collection_stream(call, entry, want);
+    }
     if (entry != NULL) {
         int error = hash_touch_all(entry);
         if (error != 0) return error;
     }
     if (entry != NULL && entry->flags & ENTRY_FIELD_TTL) { /* some may be due */
-        struct reply_later later = reply_later_open(call->reply, is_map ? '%' : '*');
+        struct reply_later later =
+            reply_later_open(call->reply, want == (COLLECTION_NAMES | COLLECTION_VALUES) ? '%' : '*');
         int error = hash_each(entry, getall_receive, &getall);
         if (error != 0) return error;
         reply_later_close(call->reply, later, getall.count);
         return 0;
     }
-    if (is_map) {
-        reply_map(call->reply, size);
-    } else {
-        reply_array(call->reply, size);
-    }
+    getall_head(call, want, size);
     if (entry == NULL) return 0;
     int error = hash_each(entry, getall_receive, &getall);
     return error == 0 && getall.count != size ? FIRN_ECORRUPT : error;
 }
 
 int cmd_hgetall(struct call *call) {
-    return getall_generic(call, WANT_FIELDS | WANT_VALUES);
+    return getall_generic(call, COLLECTION_NAMES | COLLECTION_VALUES);
 }
 int cmd_hkeys(struct call *call) {
-    return getall_generic(call, WANT_FIELDS);
+    return getall_generic(call, COLLECTION_NAMES);
 }
 int cmd_hvals(struct call *call) {
-    return getall_generic(call, WANT_VALUES);
+    return getall_generic(call, COLLECTION_VALUES);
 }
 
 /* --- HSCAN --- */

@@ -51,9 +51,7 @@ void cmd_monitor_feed(const struct client *client, const struct bytes *argv, siz
     }
     bytes_builder_append_text(&line, "\r\n");
     for (struct client *monitor = client_first(); monitor != NULL; monitor = monitor->next) {
-        if (!(monitor->flags & CLIENT_MONITOR)) continue;
-        reply_raw(&monitor->reply, bytes_builder_bytes(&line));
-        client_flush(monitor);
+        if (monitor->flags & CLIENT_MONITOR) dispatch_push(monitor, bytes_builder_bytes(&line));
     }
     bytes_builder_fini(&line);
 }

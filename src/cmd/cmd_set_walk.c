@@ -10,6 +10,7 @@
 #include "cmd/cmd_set_internal.h"
 #include "cmd/collection_walk.h"
 #include "cmd/command.h"
+#include "cmd/stream_reply.h"
 #include "ds/int_map.h"
 #include "ds/number.h"
 #include "page/fault.h"
@@ -28,18 +29,29 @@ static int members_receive(struct bytes member, void *ctx) {
     return 0;
 }
 
-/* All members, as an array or (${as_set}) a set. */
-static int reply_all(struct call *call, struct entry *entry, int as_set) {
-    int error = set_touch_all(entry);
-    if (error != 0) return error;
-    struct members members = {.reply = call->reply};
+static void reply_head(struct call *call, const struct entry *entry, int as_set) {
     if (as_set) {
         reply_set(call->reply, entry->size);
     } else {
         reply_array(call->reply, entry->size);
     }
+}
+
+/* All members, as an array or (${as_set}) a set, in one go. */
+static int reply_all_now(struct call *call, struct entry *entry, int as_set) {
+    int error = set_touch_all(entry);
+    if (error != 0) return error;
+    struct members members = {.reply = call->reply};
+    reply_head(call, entry, as_set);
     error = set_each(entry, members_receive, &members);
     return error == 0 && members.count != entry->size ? FIRN_ECORRUPT : error;
+}
+
+/* The same for a command that does nothing else: many pages are streamed. */
+static int reply_all(struct call *call, struct entry *entry, int as_set) {
+    if (!stream_reply_applies(call, collection_pages(entry))) return reply_all_now(call, entry, as_set);
+    reply_head(call, entry, as_set);
+    return collection_stream(call, entry, COLLECTION_NAMES);
 }
 
 int cmd_smembers(struct call *call) {
@@ -134,7 +146,7 @@ static void pop_announce(struct call *call, struct entry *entry) {
 /* The whole set. */
 static int pop_all(struct call *call, struct entry *entry) {
     struct bytes argv[2] = {bytes_of_text("DEL"), call->argv[1]};
-    int error = reply_all(call, entry, 1);
+    int error = reply_all_now(call, entry, 1);
     if (error != 0) return error;
     entry = db_changing(call->db, entry);
     call_notify(call, NOTIFY_SET, "spop", argv[1]);

@@ -2,9 +2,12 @@
 /* Scanning and drawing, whatever the type: collection_walk.h. */
 #include "cmd/collection_walk.h"
 
+#include "base/assert.h"
 #include "base/random.h"
+#include "cmd/stream_reply.h"
 #include "ds/glob.h"
 #include "ds/number.h"
+#include "types/packed_collection.h"
 
 #define RANDOM_STATES 64u
 
@@ -71,6 +74,34 @@ void collection_scan_reply(struct call *call, struct collection_scan *scan, uint
 
 void collection_scan_fini(struct collection_scan *scan) {
     bytes_builder_fini(&scan->items);
+}
+
+size_t collection_pages(const struct entry *entry) {
+    const struct packed_collection *collection = packed_collection_of(entry);
+    return collection != NULL ? collection->head.pages : 0;
+}
+
+/* struct stream_plan: a packed page. */
+static int emit_packed(struct stream_plan *plan, struct bytes payload, struct reply *reply) {
+    struct packed_cursor cursor;
+    struct packed_entry entry;
+    int result = packed_page_begin(payload, &cursor);
+    if (result != 0) return result;
+    while ((result = packed_page_next(&cursor, &entry)) == 1) {
+        if (plan->flags & COLLECTION_NAMES) reply_bulk(reply, entry.field);
+        if (plan->flags & COLLECTION_VALUES) reply_bulk(reply, entry.value);
+    }
+    plan->written += cursor.count;
+    return plan->written > plan->wanted ? FIRN_ECORRUPT : result;
+}
+
+int collection_stream(struct call *call, const struct entry *entry, unsigned want) {
+    const struct packed_collection *collection = packed_collection_of(entry);
+    uint64_t *refs = stream_reply_refs(collection->head.pages);
+    size_t count = page_directory_refs(&collection->directory, refs);
+    FIRN_ASSERT(count == collection->head.pages);
+    struct stream_plan plan = {.emit = emit_packed, .wanted = entry->size, .flags = want};
+    return stream_reply_start(call, refs, count, &plan);
 }
 
 uint64_t *collection_random_state(const struct call *call) {

@@ -37,6 +37,20 @@ void collection_scan_reply(struct call *call, struct collection_scan *scan, uint
 /* Release the items without a reply: the command runs again, or failed. */
 void collection_scan_fini(struct collection_scan *scan);
 
+/* --- replies with all elements --- */
+
+#define COLLECTION_NAMES  0x1u
+#define COLLECTION_VALUES 0x2u
+
+/*
+ * Reply every element of the hash or set ${entry} (what of it: ${want}), ${entry->size} of them, as a stream
+ * (cmd/stream_reply.h): after the header was written, if stream_reply_applies to collection_pages(entry).
+ * Returns FIRN_EPARKED. Deadlines are not looked at.
+ */
+FIRN_MUST_USE int collection_stream(struct call *call, const struct entry *entry, unsigned want);
+/* Pages of a large hash or set; 0 for a small one. */
+size_t collection_pages(const struct entry *entry);
+
 /* --- drawing --- */
 
 /*

@@ -29,6 +29,7 @@
 #include "cmd/latency.h"
 #include "cmd/pubsub.h"
 #include "cmd/slowlog.h"
+#include "cmd/stream_reply.h"
 #include "cmd/transaction.h"
 #include "cmd/watch.h"
 #include "keyspace/db.h"
@@ -347,20 +348,25 @@ static int names_held_key(const struct call *call) {
 /* --- messages --- */
 
 void dispatch_push(struct client *client, struct bytes raw) {
-    struct reply *reply = client == pushed_client ? &pushes : &client->reply;
+    struct dispatch_state *state = client->dispatch_state;
+    struct reply *reply = &client->reply;
+    if (client == pushed_client)
+        reply = &pushes;
+    else if (state != NULL && state->stream != NULL)
+        reply = stream_reply_pushes(state->stream);
     int off = reply->off;
     if (client->flags & CLIENT_CLOSE_ASAP) return;
     reply->off = 0;
     reply_raw(reply, raw);
     reply->off = off;
-    if (client != pushed_client) client_flush(client);
+    if (reply == &client->reply) client_flush(client);
 }
 
-/* The reply of ${client} is complete (or rolled back): what came for it meanwhile follows. */
-static void deliver_pushes(struct client *client) {
+/* The reply of ${client} is complete (or rolled back): what came for it meanwhile, ${messages}, follows. */
+static void deliver_pushes(struct client *client, struct reply *messages) {
     size_t bytes;
     int off = client->reply.off;
-    struct reply_chunk *chunk = reply_take(&pushes, &bytes), *next;
+    struct reply_chunk *chunk = reply_take(messages, &bytes), *next;
     client->reply.off = 0;
     for (; chunk != NULL; chunk = next) {
         next = chunk->next;
@@ -378,9 +384,48 @@ int dispatch__is_repeated_miss(void) {
     return state != NULL && run_misses <= state->misses;
 }
 
+/* The command in ${call} is over, its reply written. */
+static void complete(struct call *call, uint64_t ns, uint64_t errors_before) {
+    struct client *client = call->client;
+    finish(call, ns, errors_before);
+    if (client->dispatch_state != NULL) dispatch__command_done(client->dispatch_state);
+    client->command = NULL;
+    if (__builtin_expect(pushes.bytes > 0, 0)) deliver_pushes(client, &pushes);
+    next_reply_mode(client);
+    if (__builtin_expect(tier_get_stress() != TIER_STRESS_OFF, 0)) tier_stress_now();
+}
+
+/* The handler has begun a streamed reply. 1 for execute: parked, until the first turn. */
+static int begin_stream(struct client *client, const struct command *command, uint64_t ns) {
+    struct dispatch_state *state = client->dispatch_state;
+    state->command = command;
+    state->run_ns += ns;
+    if (dispatch_stats.monitors != 0) {
+        feed_monitors(client, command, client->request.argv, client->request.argc);
+        state->monitored = 1;
+    }
+    dispatch__park_stream(state, DISPATCH_STREAM_AGAIN);
+    return 1;
+}
+
+/* The next turn of a streamed reply. 0 done, 1 parked. */
+static int run_stream(struct client *client, const struct command *command) {
+    struct dispatch_state *state = client->dispatch_state;
+    uint64_t begin = ticks();
+    int result = stream_reply_turn(state->stream);
+    state->run_ns += ticks_to_ns(ticks() - begin);
+    if (result == FIRN_EPARKED) return 1;
+    deliver_pushes(client, stream_reply_pushes(state->stream));
+    struct call call;
+    call_init(&call, client, command, client->request.argv, client->request.argc);
+    complete(&call, state->run_ns, client->reply.errors);
+    return 0;
+}
+
 /* Run the handler, in ${mode}. 0 done, 1 parked. */
 static int run(struct client *client, const struct command *command, enum fault_mode mode) {
     struct dispatch_state *state = client->dispatch_state;
+    if (__builtin_expect(state != NULL && state->stream != NULL, 0)) return run_stream(client, command);
     struct reply_mark mark = reply_mark(&client->reply);
     uint64_t errors_before = client->reply.errors;
     struct call call;
@@ -402,8 +447,11 @@ static int run(struct client *client, const struct command *command, enum fault_
     running_client = pushed_client = NULL;
 
     if (__builtin_expect(result != 0, 0)) {
+        if (client->dispatch_state != NULL &&
+            ((struct dispatch_state *)client->dispatch_state)->stream != NULL)
+            return begin_stream(client, command, ns);
         reply_rollback(&client->reply, mark);
-        if (pushes.bytes > 0) deliver_pushes(client);
+        if (pushes.bytes > 0) deliver_pushes(client, &pushes);
         if (result == FIRN_EFAULT || result == FIRN_EPARKED || result == FIRN_EBUSY) {
             db_stats.keyspace_hits = hits; /* the run that ends counts them */
             db_stats.keyspace_misses = misses;
@@ -420,12 +468,7 @@ static int run(struct client *client, const struct command *command, enum fault_
         reply_failure(&client->reply, result);
     }
     if (state != NULL) ns += state->run_ns;
-    finish(&call, ns, errors_before);
-    if (client->dispatch_state != NULL) dispatch__command_done(client->dispatch_state);
-    client->command = NULL;
-    if (__builtin_expect(pushes.bytes > 0, 0)) deliver_pushes(client);
-    next_reply_mode(client);
-    if (__builtin_expect(tier_get_stress() != TIER_STRESS_OFF, 0)) tier_stress_now();
+    complete(&call, ns, errors_before);
     return 0;
 }
 

@@ -26,8 +26,9 @@ enum parked {
     PARKED_DELAY,
     PARKED_PAUSE,
     PARKED_WAIT,
-    PARKED_HELD,  /* a key of the command is held (blocking.h, B1) */
-    PARKED_SERVED /* a waiter that has been run: its connection only has to go on */
+    PARKED_HELD,   /* a key of the command is held (blocking.h, B1) */
+    PARKED_STREAM, /* the next turn of a streamed reply */
+    PARKED_SERVED  /* a waiter that has been run: its connection only has to go on */
 };
 
 /* From where the command goes on when the wait is over (X2). */
@@ -49,14 +50,16 @@ struct dispatch_state {
     unsigned faults;   /* runs of this command that ended in a fault */
     uint64_t misses;   /* keymiss events that the runs so far have sent */
     unsigned read_count;
-    struct tier_read **reads; /* pages kept until the command has run; room for DISPATCH_FAULTS_MAX */
-    struct loop_timer *timer; /* PARKED_DELAY */
-    int64_t due_us;           /* PARKED_DELAY without a loop: when */
-    int64_t wait_ms;          /* PARKED_WAIT: how long, 0 for ever */
-    enum dispatch_wake woken; /* PARKED_WAIT: how the wait ended, until the command has asked */
-    int monitored;            /* MONITOR has been shown this command */
-    struct waiter *waiter;    /* in call_block (blocking.c) */
-    uint64_t ticket;          /* order among parked writers */
+    struct tier_read **reads;    /* pages kept until the command has run; room for DISPATCH_FAULTS_MAX */
+    struct loop_timer *timer;    /* PARKED_DELAY */
+    int64_t due_us;              /* PARKED_DELAY without a loop: when */
+    int64_t wait_ms;             /* PARKED_WAIT: how long, 0 for ever */
+    int64_t poll_ms;             /* PARKED_STREAM: until the next look at the output */
+    enum dispatch_wake woken;    /* PARKED_WAIT: how the wait ended, until the command has asked */
+    int monitored;               /* MONITOR has been shown this command */
+    struct waiter *waiter;       /* in call_block (blocking.c) */
+    struct stream_reply *stream; /* the command has run, its reply is being written in turns */
+    uint64_t ticket;             /* order among parked writers */
     struct dispatch_state *next, *previous; /* list of the same kind of wait: MEMORY, PAUSE, DELAY */
 };
 
@@ -70,6 +73,11 @@ int dispatch__park_delay(struct dispatch_state *state, int64_t delay_us, enum st
 int dispatch__park_pause(struct dispatch_state *state);
 int dispatch__park_wait(struct dispatch_state *state);
 int dispatch__park_held(struct dispatch_state *state);
+/* Until the pages the stream asked for are here (dispatch__wake_stream); until the client has read enough;
+ * not at all, only to let others run. */
+enum dispatch_stream { DISPATCH_STREAM_PAGES, DISPATCH_STREAM_OUTPUT, DISPATCH_STREAM_AGAIN };
+void dispatch__park_stream(struct dispatch_state *state, enum dispatch_stream until);
+void dispatch__wake_stream(struct dispatch_state *state);
 /* A key was released: those parked for one try again. */
 void dispatch__wake_held(void);
 /* Run the command of a waiting client now. DONE: the reply is written, the client goes on by itself; AGAIN:

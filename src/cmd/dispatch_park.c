@@ -18,8 +18,10 @@
 #include "cmd/blocking.h"
 #include "cmd/dispatch_internal.h"
 #include "cmd/latency.h"
+#include "cmd/stream_reply.h"
 
-#define DELAY_US_MIN 1000 /* shorter delays are owed */
+#define DELAY_US_MIN       1000 /* shorter delays are owed */
+#define STREAM_POLL_MS_MAX 16
 
 struct waiting {
     struct dispatch_state *first, *last;
@@ -31,6 +33,7 @@ static uint64_t next_ticket;
 static enum dispatch_pause pause_mode;
 static int64_t pause_until_ms;
 static struct loop_timer *pause_timer;
+static struct loop_timer *stream_reaper;
 
 /* --- lists --- */
 
@@ -84,6 +87,7 @@ static void count(enum parked kind, int64_t change) {
     case PARKED_DELAY: dispatch_stats.parked_delay += (uint64_t)change; break;
     case PARKED_PAUSE: dispatch_stats.parked_pause += (uint64_t)change; break;
     case PARKED_WAIT: dispatch_stats.waiting += (uint64_t)change; break;
+    case PARKED_STREAM:
     case PARKED_HELD:
     case PARKED_SERVED:
     case PARKED_NOT: break;
@@ -147,6 +151,24 @@ void dispatch__unpark(struct dispatch_state *state) {
     state->timer = NULL;
 }
 
+static int64_t reap_streams(void *ctx) {
+    (void)ctx;
+    if (stream_reply_reap()) return 1;
+    stream_reaper = NULL; /* the loop frees it */
+    return -1;
+}
+
+static void end_stream(struct dispatch_state *state) {
+    stream_reply_destroy(state->stream);
+    state->stream = NULL;
+    if (park_loop == NULL) {
+        while (stream_reply_reap())
+            continue;
+    } else if (stream_reaper == NULL && stream_reply_reap()) {
+        stream_reaper = loop_timer_create(park_loop, 1, reap_streams, NULL);
+    }
+}
+
 void dispatch__command_done(struct dispatch_state *state) {
     for (unsigned i = 0; i < state->read_count; i++)
         tier_read_done(state->reads[i]);
@@ -160,6 +182,7 @@ void dispatch__command_done(struct dispatch_state *state) {
     state->monitored = 0;
     state->command = NULL;
     if (state->waiter != NULL) blocking_leave(state->client);
+    if (state->stream != NULL) end_stream(state);
     state->client->flags &= ~CLIENT_BLOCKED;
 }
 
@@ -186,6 +209,33 @@ int dispatch__park_pages(struct dispatch_state *state, const struct fault_set *s
     park(state, PARKED_PAGES, STAGE_RUN);
     state->reads[state->read_count++] = tier_read(set, pages_ready, state);
     return 1;
+}
+
+/* --- streamed replies --- */
+
+/* The client takes its time: look less and less often. */
+static int64_t poll_output(void *ctx) {
+    struct dispatch_state *state = ctx;
+    if (client_output_bytes(state->client) > STREAM_OUTPUT_BYTES / 2)
+        return state->poll_ms < STREAM_POLL_MS_MAX ? ++state->poll_ms : state->poll_ms;
+    state->timer = NULL; /* the loop frees it */
+    wake(state);
+    return -1;
+}
+
+void dispatch__park_stream(struct dispatch_state *state, enum dispatch_stream until) {
+    park(state, PARKED_STREAM, STAGE_RUN);
+    state->poll_ms = 1;
+    if (until == DISPATCH_STREAM_OUTPUT && park_loop != NULL) {
+        state->timer = loop_timer_create(park_loop, 1, poll_output, state);
+    } else if (until != DISPATCH_STREAM_PAGES) {
+        wake(state);
+    }
+}
+
+void dispatch__wake_stream(struct dispatch_state *state) {
+    FIRN_ASSERT(state->parked == PARKED_STREAM);
+    wake(state);
 }
 
 /* --- memory --- */

@@ -139,6 +139,10 @@ void client_flush(struct client *client) {
     net__check_output_limit(client);
 }
 
+size_t client_output_bytes(const struct client *client) {
+    return net__output_bytes(client);
+}
+
 void client_resume(struct client *client) {
     if (client->connection) net__queue(client->connection, NET_QUEUE_READY);
 }

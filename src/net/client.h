@@ -87,6 +87,8 @@ enum client_class client_class(const struct client *client);
 void client_flush(struct client *client);
 
 /* --- used by the dispatcher (src/cmd) --- */
+/* Bytes written for ${client} that the other side has not taken yet. */
+size_t client_output_bytes(const struct client *client);
 /* The parked client may go on: its parked command (if ${rerun}) and the rest of its query buffer are
  * processed in the next turn. */
 void client_resume(struct client *client);

@@ -21,6 +21,7 @@
 #include "cmd/command.h"
 #include "cmd/dispatch.h"
 #include "cmd/pubsub.h"
+#include "cmd/stream_reply.h"
 #include "cmd/watch.h"
 #include "ds/histogram.h"
 #include "keyspace/db.h"

@@ -189,6 +189,22 @@ int page_directory_next(const struct page_directory *directory, struct directory
     return 1;
 }
 
+static uint64_t *node_refs(const struct directory_node *node, uint64_t *to) {
+    for (size_t i = 0; i < node_words(node); i++) {
+        uint64_t word = node->words[i];
+        if (word_tag(word) == TAG_CHILD) {
+            to = node_refs(word_child(word), to);
+        } else if (word != 0 && word_tag(word) != TAG_INNER) {
+            *to++ = word;
+        }
+    }
+    return to;
+}
+
+size_t page_directory_refs(const struct page_directory *directory, uint64_t *refs_out) {
+    return (size_t)(node_refs(directory->root, refs_out) - refs_out);
+}
+
 int page_directory_split(struct page_directory *directory, uint64_t hash, uint64_t zero, uint64_t one) {
     FIRN_ASSERT((word_tag(zero) & 1u) == 0 || word_tag(zero) == 3);
     struct place place;

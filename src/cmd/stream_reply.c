@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Streams of replies (stream_reply.h). Two windows of reads: the pages of the first are being written while
+ * the second is on its way. A window covers a stretch of the references; those in it that are on NVMe are
+ * pinned in the read buffer from its start until the stream has passed its end.
+ *
+ * The wait for the client to read is a timer that looks: every millisecond at first, later less often.
+ */
+#include "cmd/stream_reply.h"
+
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cmd/call.h"
+#include "cmd/dispatch_internal.h"
+#include "page/page.h"
+#include "tiering/tier.h"
+
+#define WINDOW_SCAN_MAX 1024u /* references one window covers at most */
+#define RETAIN_AHEAD    16u   /* page headers fetched ahead */
+#define REAP_SLICE      1024u /* pages given back at once */
+
+struct window {
+    struct stream_reply *stream;
+    struct tier_read *read; /* NULL: nothing in it had to be read */
+    size_t end;
+    int arrived;
+};
+
+struct stream_reply {
+    struct client *client;
+    struct stream_plan plan;
+    uint64_t *refs;
+    size_t count, next;
+    struct tier_hold *hold;
+    struct window windows[2];
+    unsigned current; /* the window where next is, or which it has just left */
+    struct reply pushes;
+    int waits_for_pages;
+    struct stream_reply *after; /* among those to be reaped */
+};
+
+static size_t streams;
+static struct stream_reply *dying;
+
+/* --- start and end --- */
+
+int stream_reply_applies(const struct call *call, size_t pages) {
+    return pages > STREAM_PAGES_MIN && tier_enabled() && !call->reply->off &&
+           !(call->client->flags & (CLIENT_INTERNAL | CLIENT_DENY_BLOCKING)) &&
+           call->client == dispatch_current_client();
+}
+
+uint64_t *stream_reply_refs(size_t pages) {
+    return memory_alloc(pages * sizeof(uint64_t));
+}
+
+static void retain_pages(const uint64_t *refs, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (i + RETAIN_AHEAD < count && page_ref_tag(refs[i + RETAIN_AHEAD]) == PAGE_TAG_DRAM)
+            __builtin_prefetch(page_ref_dram(refs[i + RETAIN_AHEAD]));
+        if (page_ref_tag(refs[i]) == PAGE_TAG_DRAM) page_retain(page_ref_dram(refs[i]));
+    }
+}
+
+int stream_reply_start(struct call *call, uint64_t *refs, size_t count, const struct stream_plan *plan) {
+    struct dispatch_state *state = dispatch__state(call->client);
+    FIRN_ASSERT(state->stream == NULL && call->changes == 0 && count > 0);
+    struct stream_reply *stream = memory_alloc_zero(sizeof *stream);
+    stream->client = call->client;
+    stream->plan = *plan;
+    stream->refs = refs;
+    stream->count = count;
+    stream->windows[0].stream = stream->windows[1].stream = stream;
+    reply_init(&stream->pushes);
+    retain_pages(refs, count);
+    stream->hold = tier_hold(refs, count);
+    state->stream = stream;
+    streams++;
+    return FIRN_EPARKED;
+}
+
+struct reply *stream_reply_pushes(struct stream_reply *stream) {
+    return &stream->pushes;
+}
+
+size_t stream_reply_count(void) {
+    return streams;
+}
+
+/* Give back what next points to; the owner has its own count, and a record below was only held. */
+static void pass(struct stream_reply *stream) {
+    uint64_t ref = stream->refs[stream->next++];
+    if (page_ref_tag(ref) == PAGE_TAG_DRAM) page_release(ref);
+}
+
+static void window_close(struct window *window) {
+    if (window->read != NULL) tier_read_done(window->read);
+    window->read = NULL;
+    window->end = 0;
+    window->arrived = 0;
+}
+
+static void stream_free(struct stream_reply *stream) {
+    memory_free(stream->refs);
+    memory_free(stream);
+}
+
+void stream_reply_destroy(struct stream_reply *stream) {
+    if (stream == NULL) return;
+    window_close(&stream->windows[0]);
+    window_close(&stream->windows[1]);
+    tier_release(stream->hold);
+    reply_fini(&stream->pushes);
+    stream->hold = NULL;
+    stream->client = NULL;
+    streams--;
+    if (stream->next == stream->count) {
+        stream_free(stream);
+    } else { /* a quarter of a million pages are not given back at once */
+        stream->after = dying;
+        dying = stream;
+    }
+}
+
+int stream_reply_reap(void) {
+    for (size_t left = REAP_SLICE; dying != NULL;) {
+        struct stream_reply *stream = dying;
+        for (; left > 0 && stream->next < stream->count; left--)
+            pass(stream);
+        if (stream->next < stream->count) return 1;
+        dying = stream->after;
+        stream_free(stream);
+    }
+    return 0;
+}
+
+/* --- windows --- */
+
+static inline struct window *window_current(struct stream_reply *stream) {
+    return &stream->windows[stream->current];
+}
+
+static void window_arrived(void *ctx) {
+    struct window *window = ctx;
+    struct stream_reply *stream = window->stream;
+    window->arrived = 1;
+    if (!stream->waits_for_pages || window != window_current(stream)) return;
+    stream->waits_for_pages = 0;
+    dispatch__wake_stream(stream->client->dispatch_state);
+}
+
+/* Begin reading what is on NVMe among the references from ${from} on. */
+static void window_open(struct stream_reply *stream, struct window *window, size_t from) {
+    struct fault_set set = {0};
+    size_t at = from;
+    FIRN_ASSERT(window->read == NULL);
+    for (; at < stream->count && at - from < WINDOW_SCAN_MAX && set.count < STREAM_WINDOW_PAGES; at++) {
+        if (page_ref_tag(stream->refs[at]) == PAGE_TAG_NVME) set.refs[set.count++] = stream->refs[at];
+    }
+    window->end = at;
+    window->arrived = set.count == 0;
+    if (set.count > 0) window->read = tier_read(&set, window_arrived, window);
+}
+
+/* Let go of windows that are passed, and keep the next one on its way. Now the page at next is in the current
+ * one. */
+static void windows_advance(struct stream_reply *stream) {
+    if (stream->next >= window_current(stream)->end) {
+        window_close(window_current(stream));
+        stream->current ^= 1u;
+    }
+    struct window *current = window_current(stream), *ahead = &stream->windows[stream->current ^ 1u];
+    if (stream->next >= current->end) {
+        window_close(current);
+        window_open(stream, current, stream->next);
+    }
+    if (ahead->end == 0 && current->end < stream->count) window_open(stream, ahead, current->end);
+}
+
+/* --- turns --- */
+
+static int fail(struct stream_reply *stream, int error) {
+    char address[128];
+    client_address(stream->client, address, sizeof address);
+    log_warning(
+        "A reply to %s is broken off after %llu of %llu elements (%s): the rest of the value cannot be "
+        "read; its connection is closed",
+        address, (unsigned long long)stream->plan.written, (unsigned long long)stream->plan.wanted,
+        error_text(error));
+    client_close_later(stream->client, 0);
+    return error;
+}
+
+/* Write pages while they are here. *wait_out: the next one is not. */
+static int write_pages(struct stream_reply *stream, int *wait_out) {
+    struct reply *reply = &stream->client->reply;
+    size_t before = reply->bytes;
+    *wait_out = 0;
+    while (stream->next < stream->count && stream->plan.written < stream->plan.wanted &&
+           reply->bytes - before < STREAM_TURN_BYTES) {
+        struct bytes payload;
+        uint64_t ref = stream->refs[stream->next];
+        if (page_ref_tag(ref) != PAGE_TAG_DRAM) {
+            windows_advance(stream);
+            if (!page_is_ready(ref)) {
+                *wait_out = 1;
+                return 0;
+            }
+        }
+        int error = page_peek(ref, &payload, NULL);
+        if (error == 0) error = stream->plan.emit(&stream->plan, payload, reply);
+        if (error != 0) return error;
+        pass(stream);
+    }
+    return 0;
+}
+
+int stream_reply_turn(struct stream_reply *stream) {
+    struct dispatch_state *state = stream->client->dispatch_state;
+    if (client_output_bytes(stream->client) > STREAM_OUTPUT_BYTES) {
+        dispatch__park_stream(state, DISPATCH_STREAM_OUTPUT);
+        return FIRN_EPARKED;
+    }
+    int wait;
+    int error = write_pages(stream, &wait);
+    if (error != 0) return fail(stream, error);
+    if (stream->plan.written >= stream->plan.wanted) return 0;
+    if (stream->next == stream->count) return fail(stream, FIRN_ECORRUPT);
+    if (wait) {
+        if (window_current(stream)->arrived) return fail(stream, FIRN_EIO);
+        stream->waits_for_pages = 1;
+        dispatch__park_stream(state, DISPATCH_STREAM_PAGES);
+    } else {
+        dispatch__park_stream(state, DISPATCH_STREAM_AGAIN);
+    }
+    return FIRN_EPARKED;
+}

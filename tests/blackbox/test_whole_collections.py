@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Replies with a whole collection that is larger than memory: streamed, as of the moment of the command, inside the budget, while others go on."""
+import multiprocessing
+import os
+import threading
+import time
+import unittest
+
+import firn
+from test_tiers import anonymous_bytes, tiered
+
+FORK = multiprocessing.get_context("fork")
+QUICK = bool(os.environ.get("FIRN_QUICK"))
+MEMORY = 32 << 20
+TIMES = 1 if QUICK else 4  # the collection, in maxmemory
+MEMBER_BYTES = 1000
+COUNT = TIMES * MEMORY // (MEMBER_BYTES + 4)
+
+
+def member(number):
+    return b"%08d:" % number + b"m" * (MEMBER_BYTES - 9)
+
+
+def fill(server, key, command):
+    """COUNT elements, from several connections (most go to a page that is cold); returns how many."""
+    problems = []
+
+    def part(first, last):
+        client = server.client(timeout=300)
+        for begin in range(first, last, 2000):
+            batch = []
+            for low in range(begin, min(last, begin + 2000), 10):
+                numbers = range(low, min(last, low + 10))
+                if command == "SADD":
+                    words = [member(i) for i in numbers]
+                else:
+                    words = [part for i in numbers for part in (b"f%07d" % i, member(i))]
+                batch.append((command, key, *words))
+            problems.extend(reply for reply in client.pipeline(batch) if isinstance(reply, firn.ReplyError))
+        client.close()
+
+    threads = [threading.Thread(target=part, args=(COUNT * i // 8, COUNT * (i + 1) // 8)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == [], problems[:3]
+    time.sleep(0.5)
+    return COUNT
+
+
+class Watch:
+    """A client in a process of its own that GETs a hot key all the time, and looks at the server's memory."""
+
+    def __init__(self, server):
+        self.server = server
+        self.over = FORK.Event()
+        self.result, self.report = FORK.Pipe(duplex=False)
+
+    def run(self):
+        client, latencies, peak = self.server.client(), [], 0
+        while not self.over.is_set():
+            begin = time.perf_counter()
+            assert client("GET", "hot") == b"value"
+            latencies.append(time.perf_counter() - begin)
+            if len(latencies) % 20 == 0:
+                peak = max(peak, anonymous_bytes(self.server.process.pid))
+            time.sleep(0.001)
+        self.report.send((sorted(latencies), peak))
+
+    def __enter__(self):
+        client = self.server.client()
+        client("SET", "hot", "value")
+        client.close()
+        self.process = FORK.Process(target=self.run)
+        self.process.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.latencies, self.peak = self.result.recv()
+        self.process.join()
+
+
+def streams_end(client):
+    """Nothing is held any more: no stream is left, and what died meanwhile is gone from the tiers."""
+    deadline = time.time() + 60
+    while time.time() < deadline:
+        info = dict(row.split(":", 1) for row in client("INFO", "clients").decode().split("\r\n") if ":" in row)
+        if int(info["streaming_replies"]) == 0:
+            return
+        time.sleep(0.05)
+    raise AssertionError("a stream is left")
+
+
+class WholeCollections(unittest.TestCase):
+    def memory_fits(self, watch):
+        if not firn.SANITIZED:
+            self.assertLessEqual(watch.peak, MEMORY * 1.1 + (2 << 20))
+
+    def others_run(self, watch):
+        self.assertGreater(len(watch.latencies), 20)
+        if not firn.SANITIZED:
+            self.assertLess(watch.latencies[len(watch.latencies) * 99 // 100], 0.02, "p99 of %d GETs" % len(watch.latencies))
+            self.assertLess(watch.latencies[-1], 0.25, "the slowest of %d GETs" % len(watch.latencies))
+
+    def test_set_larger_than_memory(self):
+        for pmem in (None, "32mb"):
+            with tiered(str(MEMORY), pmem) as server:
+                client, writer = server.client(timeout=300), server.client()
+                count = fill(server, "s", "SADD")
+                with Watch(server) as watch:
+                    client.send("SMEMBERS", "s")
+                    client.send("PING")
+                    time.sleep(0.005)
+                    # These come after the answer's moment, or before it as a whole: size and content tell.
+                    for number in range(0, count, count // 500):
+                        writer("SREM", "s", member(number))
+                    for number in range(2000):
+                        writer("SADD", "s", b"later:%d" % number)
+                    reply = client.receive()
+                    self.assertEqual(client.receive(), "PONG")
+                self.assertEqual(len(reply), count)
+                self.assertEqual(set(reply), set(map(member, range(count))))
+                self.assertEqual(writer("SCARD", "s"), count - len(range(0, count, count // 500)) + 2000)
+                self.memory_fits(watch)
+                self.others_run(watch)
+                streams_end(writer)
+                client.close()
+                writer.close()
+
+    def test_hash_larger_than_memory(self):
+        with tiered(str(MEMORY), None) as server:
+            client, writer = server.client(timeout=300), server.client()
+            count = fill(server, "h", "HSET")
+            with Watch(server) as watch:
+                client.send("HGETALL", "h")
+                time.sleep(0.005)
+                for number in range(0, count, count // 500):
+                    writer("HSET", "h", b"f%07d" % number, "changed")
+                reply = client.receive()
+                self.assertEqual(dict(zip(reply[::2], reply[1::2])), {b"f%07d" % i: member(i) for i in range(count)})
+                del reply
+                keys = client("HKEYS", "h")
+                values = client("HVALS", "h")
+                self.assertEqual(len(set(keys)), count)
+                changed = {b"f%07d" % i for i in range(0, count, count // 500)}
+                for key, value in zip(keys, values):
+                    self.assertEqual(value, b"changed" if key in changed else member(int(key[1:])))
+            self.memory_fits(watch)
+            self.others_run(watch)
+            client("HELLO", "3")
+            self.assertEqual(len(client("HGETALL", "h")), count)
+            # In MULTI and for a hash with a due field it is answered in one go.
+            client("HELLO", "2")
+            client("MULTI")
+            client("HLEN", "h")
+            client("HKEYS", "h")
+            self.assertEqual([reply if isinstance(reply, int) else len(reply) for reply in client("EXEC")], [count, count])
+            streams_end(writer)
+            client.close()
+            writer.close()
+
+    def test_slow_reader_and_disconnect(self):
+        with tiered(str(MEMORY), None) as server:
+            client, slow, writer = server.client(timeout=300), server.client(timeout=300), server.client(timeout=300)
+            count = fill(server, "s", "SADD")
+            with Watch(server) as watch:
+                slow.send("SMEMBERS", "s")
+                time.sleep(1)
+                for number in range(3000):
+                    writer("SADD", "s", b"later:%d" % number)
+                gone = [server.client() for _ in range(4)]
+                for other in gone:
+                    other.send("SMEMBERS", "s")
+                    other.input.read(100000)
+                for other in gone:
+                    other.close()
+                reply = slow.receive()
+            self.assertEqual(len(reply), count)
+            self.assertEqual(set(reply), set(map(member, range(count))))
+            self.memory_fits(watch)
+            self.others_run(watch)
+            streams_end(writer)
+            for other in (client, slow, writer):
+                other.close()
+
+    def test_flush_in_the_middle(self):
+        with tiered(str(MEMORY), "16mb") as server:
+            client, other = server.client(timeout=300), server.client(timeout=300)
+            for round_number in range(2):
+                count = fill(server, "s", "SADD")
+                client.send("SMEMBERS", "s")
+                time.sleep(0.01)
+                other("FLUSHALL" if round_number == 0 else "DEL", *(() if round_number == 0 else ("s",)))
+                reply = client.receive()
+                if reply != []:  # the flush may have come first
+                    self.assertEqual(len(reply), count)
+                    self.assertEqual(set(reply), set(map(member, range(count))))
+                self.assertEqual(other("DBSIZE"), 0)
+                streams_end(other)
+            deadline = time.time() + 60
+            while time.time() < deadline and int(server.info("tiering")["tier_nvme_bytes_live"]) > 0:
+                time.sleep(0.1)
+            self.assertEqual(int(server.info("tiering")["tier_nvme_bytes_live"]), 0, "what was held is discarded")
+            client.close()
+            other.close()
+
+
+if __name__ == "__main__":
+    unittest.main()

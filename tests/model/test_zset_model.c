@@ -236,10 +236,10 @@ static unsigned model_count_left(const struct score_key *key) {
 static void do_span(void) {
     char a_text[8200], b_text[8200];
     struct score_key from = draw_key((unsigned)random_below(MEMBERS));
-    memcpy(a_text, from.member.data, from.member.size);
+    if (from.member.size > 0) memcpy(a_text, from.member.data, from.member.size);
     from.member.data = (uint8_t *)a_text;
     struct score_key to = draw_key((unsigned)random_below(MEMBERS));
-    memcpy(b_text, to.member.data, to.member.size);
+    if (to.member.size > 0) memcpy(b_text, to.member.data, to.member.size);
     to.member.data = (uint8_t *)b_text;
     struct zset_span span;
     int result;

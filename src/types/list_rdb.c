@@ -59,7 +59,7 @@ static int encode_pages(struct entry *entry, struct bytes_builder *out, struct b
         struct list_view view;
         int error = list__read(&place, promote, &view);
         if (error != 0) return error;
-        if (!one && view.count == 1 && view.payload.size > LIST_PAGE_SPLIT_BYTES) {
+        if (!one && view.count == 1 && view.payload.size - view.begin > LIST_PAGE_SPLIT_BYTES) {
             error = write_plain(out, &view);
             if (error == 0) error = type_encode_part(out, RDB_TYPE_LIST_QUICKLIST2);
             if (error != 0) return error;

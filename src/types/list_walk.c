@@ -399,7 +399,7 @@ static void check_page(const struct page_slot *slot, uint64_t *bytes_inout, uint
     const struct page *page = page_ref_dram(slot->ref);
     FIRN_ASSERT(page->refs > 0 && list_page_check(bytes_of(page->data, page->bytes)) == 0);
     FIRN_ASSERT(list_page_count(page) == slot->count && slot->count > 0);
-    FIRN_ASSERT(page->bytes <= LIST_PAGE_SPLIT_BYTES || slot->count == 1);
+    FIRN_ASSERT(LIST_PAGE_HEAD_BYTES + list_page_used(page) <= LIST_PAGE_SPLIT_BYTES || slot->count == 1);
     *bytes_inout += page->bytes;
     ++*pages_dram_inout;
 }

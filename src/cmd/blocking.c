@@ -48,6 +48,8 @@ struct waiter {
     struct waiter *next_holder; /* while it holds */
     int ended;                  /* in the list of ended waits */
     struct waiter *next_ended;
+    uint8_t *note; /* call_block_note */
+    size_t note_bytes;
     size_t count;
     struct waiter_node nodes[];
 };
@@ -195,6 +197,7 @@ void blocking_leave(struct client *client) {
         remove_node(&waiter->nodes[i]);
     ((struct dispatch_state *)client->dispatch_state)->waiter = NULL;
     client->flags &= ~CLIENT_BLOCKED;
+    memory_free(waiter->note);
     memory_free(waiter);
 }
 
@@ -252,6 +255,20 @@ int call_block(struct call *call, const struct bytes *names, size_t count, int64
     }
     state->wait_ms = time_left(waiter);
     return state->wait_ms < 0 ? 0 : FIRN_EPARKED;
+}
+
+void call_block_note(struct call *call, struct bytes note) {
+    struct waiter *waiter = waiter_of(call->client);
+    FIRN_ASSERT(waiter != NULL && note.size > 0);
+    if (waiter->note != NULL) return;
+    waiter->note = memory_alloc(note.size);
+    memcpy(waiter->note, note.data, note.size);
+    waiter->note_bytes = note.size;
+}
+
+struct bytes call_block_noted(const struct call *call) {
+    const struct waiter *waiter = waiter_of(call->client);
+    return waiter != NULL ? bytes_of(waiter->note, waiter->note_bytes) : bytes_of(NULL, 0);
 }
 
 /* --- serving --- */

@@ -48,6 +48,11 @@ FIRN_MUST_USE int call_timeout(struct call *call, struct bytes argument, int64_t
  */
 FIRN_MUST_USE int call_block(struct call *call, const struct bytes *keys, size_t count, int64_t timeout_ms);
 
+/* After FIRN_EPARKED of call_block: copy ${note} for the runs to come, unless there is one. And in those: the
+ * note, empty in the first run. (What "$" meant when XREAD came.) */
+void call_block_note(struct call *call, struct bytes note);
+struct bytes call_block_noted(const struct call *call);
+
 /* --- for the keyspace's changes --- */
 /* Keys that somebody waits for. 0: nothing to tell. */
 extern size_t blocking_keys;

@@ -16,10 +16,11 @@ extern const struct type_ops type_hash_ops;
 extern const struct type_ops type_list_ops;
 extern const struct type_ops type_set_ops;
 extern const struct type_ops type_zset_ops;
+extern const struct type_ops type_stream_ops;
 
 static const struct type_ops *const type_table[TYPE_COUNT] = {
     [TYPE_STRING] = &type_string_ops, [TYPE_LIST] = &type_list_ops, [TYPE_SET] = &type_set_ops,
-    [TYPE_ZSET] = &type_zset_ops,     [TYPE_HASH] = &type_hash_ops,
+    [TYPE_ZSET] = &type_zset_ops,     [TYPE_HASH] = &type_hash_ops, [TYPE_STREAM] = &type_stream_ops,
 };
 
 struct type_limits type_limits = {
@@ -73,6 +74,9 @@ const struct type_ops *type_ops_for_rdb(uint8_t rdb_type) {
     case 23:
     case 24: /* fields with TTLs */
     case 25: /* listpack with TTLs */ return type_table[TYPE_HASH];
+    case 15: /* nodes and groups */
+    case 19: /* and counters */
+    case 21: /* and when consumers were active */ return type_table[TYPE_STREAM];
     default: return NULL;
     }
 }

@@ -26,6 +26,7 @@ from hyperloglog_stream import HyperLogLogStream  # noqa: E402
 from list_stream import ListStream  # noqa: E402
 from set_stream import SetStream  # noqa: E402
 from sort_stream import SortStream  # noqa: E402
+from stream_stream import StreamStream, steady  # noqa: E402
 from string_stream import StringStream  # noqa: E402
 from zset_stream import ZsetStream  # noqa: E402
 
@@ -157,13 +158,15 @@ def run(client, command):
             return payload and client("RESTORE", command[1], "0", payload, "REPLACE")
         reply = client(*command)
     except firn.ReplyError as error:
-        return "error: " + str(error)
+        return steady(command, "error: " + str(error)) if command[0].startswith("X") else "error: " + str(error)
     if command[0].startswith(("Z", "BZ")):
         reply = without_signs(reply)
     if command[0] == "ZSCAN" and isinstance(reply, list):
         return [reply[0], sorted(zip(reply[1][::2], reply[1][1::2]))]
     if command[0] == "ZRANDMEMBER" and isinstance(reply, list):
         return sorted(zip(reply[::2], reply[1::2])) if command[-1] == "WITHSCORES" else sorted(reply)
+    if command[0].startswith("X"):
+        return steady(command, reply)
     if command[0] == "SSCAN" and isinstance(reply, list):
         return [reply[0], sorted(reply[1])]
     if command[0] in UNORDERED and isinstance(reply, list):
@@ -176,6 +179,13 @@ def run(client, command):
 def one_tick_apart(word, expected, got):
     """The two servers see a clock a moment apart."""
     return word in ("TTL", "PTTL") and isinstance(expected, int) and isinstance(got, int) and min(expected, got) > 0 and abs(expected - got) <= (1 if word == "TTL" else 50)
+
+
+def shown_from(reply, other):
+    """The reply from shortly before it differs."""
+    a, b = str(reply), str(other)
+    same = len(os.path.commonprefix((a, b)))
+    return ("..." + a[same - 150:] if same > 200 else a)[:300]
 
 
 def compare(seed, stress, kind):
@@ -192,7 +202,7 @@ def compare(seed, stress, kind):
                 if isinstance(expected, list) and isinstance(got, list):  # from where they differ
                     at = next((i for i, (x, y) in enumerate(zip(expected, got)) if x != y), 0)
                     expected, got = expected[at:], got[at:]
-                print(f"{kind.__name__} seed {seed}, {stress}, command {number}: {shown}\n    redis: {str(expected)[:300]}\n    firn:  {str(got)[:300]}")
+                print(f"{kind.__name__} seed {seed}, {stress}, command {number}: {shown}\n    redis: {shown_from(expected, got)}\n    firn:  {shown_from(got, expected)}")
                 return False
         return True
     finally:
@@ -210,6 +220,7 @@ for kind, modes in ((Stream, (("off", 3), ("pmem", 1), ("nvme", 1), ("random", 2
                     (ListStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 2))),
                     (SortStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 1))),
                     (ZsetStream, (("off", 3), ("pmem", 1), ("nvme", 2), ("random", 2))),
+                    (StreamStream, (("off", 3), ("pmem", 1), ("nvme", 1), ("random", 2))),
                     (HyperLogLogStream, (("off", 2), ("pmem", 1), ("nvme", 1), ("random", 1)))):
     if options.only and kind.__name__ != options.only:
         continue

@@ -1,0 +1,559 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Streams: adding, deleting and cutting off entries; layout and invariants in stream.h. Where nodes end is as
+ * in Redis (a client sees it in what an approximate trim leaves): a new one is begun when the bytes of the
+ * node and of the entry's fields and values reach stream-node-max-bytes, or its entries, deleted ones
+ * included, stream-node-max-entries.
+ */
+#include "types/stream.h"
+
+#include "base/assert.h"
+#include "base/memory.h"
+#include "page/fault.h"
+#include "page/page.h"
+#include "types/stream_internal.h"
+
+#define MASTER_AT LISTPACK_HEADER_BYTES
+/* More than the integers around an entry's or a master entry's elements can take. */
+#define ENTRY_OVERHEAD_MAX (6 * LISTPACK_INTEGER_BYTES_MAX)
+
+int stream_id_next(struct stream_id *id) {
+    if (id->seq != UINT64_MAX) {
+        id->seq++;
+        return 1;
+    }
+    if (id->ms == UINT64_MAX) return 0;
+    *id = (struct stream_id){id->ms + 1, 0};
+    return 1;
+}
+
+int stream_id_previous(struct stream_id *id) {
+    if (id->seq != 0) {
+        id->seq--;
+        return 1;
+    }
+    if (id->ms == 0) return 0;
+    *id = (struct stream_id){id->ms - 1, UINT64_MAX};
+    return 1;
+}
+
+struct stream *stream__create(void) {
+    struct stream *stream = memory_alloc_zero(sizeof *stream);
+    stream->first_known = 1;
+    object_register(&stream->head, TYPE_STREAM);
+    return stream;
+}
+
+struct entry *stream_create(struct bytes key) {
+    struct entry *entry = entry_create(key, TYPE_STREAM, ENCODING_STREAM, 1, 0, 0);
+    entry_store_ref(entry, page_ref_of_object(stream__create()));
+    return entry;
+}
+
+/* --- nodes --- */
+
+void stream__open(struct stream *stream, struct stream_node *node, struct stream__hold *hold) {
+    hold->stream = stream;
+    hold->node = node;
+    hold->before_ref = node->ref;
+    int is_dram = node->ref != 0 && page_ref_tag(node->ref) == PAGE_TAG_DRAM;
+    hold->before_bytes = is_dram ? page_ref_dram(node->ref)->bytes : 0;
+}
+
+void stream__close(struct stream__hold *hold) {
+    uint64_t ref = hold->node->ref;
+    int was_dram = hold->before_ref != 0 && page_ref_tag(hold->before_ref) == PAGE_TAG_DRAM;
+    int is_dram = ref != 0 && page_ref_tag(ref) == PAGE_TAG_DRAM;
+    uint32_t bytes = is_dram ? page_ref_dram(ref)->bytes : 0;
+    if (ref == hold->before_ref && bytes == hold->before_bytes) return;
+    object_account(&hold->stream->head, (int64_t)bytes - hold->before_bytes,
+                   (ref != 0) - (hold->before_ref != 0), is_dram - was_dram);
+}
+
+int stream__read(struct stream *stream, struct stream_node *node, int promote, struct bytes *payload_out) {
+    if (!promote) return stream__error(page_peek(node->ref, payload_out, NULL));
+    struct stream__hold hold;
+    stream__open(stream, node, &hold);
+    int error = page_read(&node->ref, payload_out);
+    stream__close(&hold);
+    return stream__error(error);
+}
+
+void stream__drop_node(struct stream *stream, struct stream_place place) {
+    uint64_t ref = stream_index_node(&stream->index, place)->ref;
+    int is_dram = page_ref_tag(ref) == PAGE_TAG_DRAM;
+    object_account(&stream->head, is_dram ? -(int64_t)page_ref_dram(ref)->bytes : 0, -1, -is_dram);
+    page_release(ref);
+    stream_index_remove(&stream->index, place);
+}
+
+int stream__touch_ref(uint64_t ref) {
+    struct bytes payload;
+    return page_is_ready(ref) ? 0 : stream__error(page_peek(ref, &payload, NULL));
+}
+
+int stream__master(struct bytes payload, struct stream__master *master) {
+    struct listpack_reader reader;
+    int64_t fields = 0, zero = 0;
+    int error = listpack_open(payload, &reader);
+    if (error == 0) error = listpack_read_integer(&reader, &master->count);
+    if (error == 0) error = listpack_read_integer(&reader, &master->deleted);
+    if (error == 0) error = listpack_read_integer(&reader, &fields);
+    if (error != 0) return error;
+    master->field_count = (uint64_t)fields;
+    master->fields = reader;
+    if (fields < 0 || master->count < 0 || master->deleted < 0) return FIRN_ECORRUPT;
+    error = listpack_skip(&reader, master->field_count);
+    if (error == 0) error = listpack_read_integer(&reader, &zero);
+    master->entries = reader;
+    return error != 0 ? error : zero != 0 ? FIRN_ECORRUPT : 0;
+}
+
+int stream__entry(const struct stream__master *master, struct stream_id node_id, struct listpack_reader at,
+                  struct stream__entry *entry) {
+    int64_t ms = 0, seq = 0, fields = 0;
+    entry->start = at.at;
+    int error = listpack_read_integer(&at, &entry->flags);
+    if (error == 0) error = listpack_read_integer(&at, &ms);
+    if (error == 0) error = listpack_read_integer(&at, &seq);
+    if (error != 0) return error;
+    entry->id = (struct stream_id){node_id.ms + (uint64_t)ms, node_id.seq + (uint64_t)seq};
+    if (entry->flags & STREAM_FLAG_SAME_FIELDS) {
+        entry->pairs = entry->elements = master->field_count;
+    } else {
+        error = listpack_read_integer(&at, &fields);
+        if (error != 0) return error;
+        if (fields < 0 || fields > STREAM_NODE_BYTES_MAX) return FIRN_ECORRUPT;
+        entry->pairs = (uint64_t)fields;
+        entry->elements = 2 * entry->pairs;
+    }
+    entry->at = at;
+    return 0;
+}
+
+/* --- adding --- */
+
+/* Whether the names in ${pairs} are those of the master entry. */
+static int has_same_fields(const struct stream__master *master, const struct bytes *pairs, size_t count) {
+    if (master->field_count != count) return 0;
+    struct listpack_reader reader = master->fields;
+    for (size_t i = 0; i < count; i++) {
+        struct listpack_element element;
+        if (listpack_read(&reader, &element) != 0 || !listpack_equal(&element, pairs[2 * i])) return 0;
+    }
+    return 1;
+}
+
+static uint8_t *put_entry(uint8_t *at, struct stream_id id, struct stream_id node_id,
+                          const struct bytes *pairs, size_t count, int is_same) {
+    at = listpack_put_integer(at, is_same ? STREAM_FLAG_SAME_FIELDS : 0);
+    at = listpack_put_integer(at, (int64_t)(id.ms - node_id.ms));
+    at = listpack_put_integer(at, (int64_t)(id.seq - node_id.seq));
+    if (!is_same) at = listpack_put_integer(at, (int64_t)count);
+    for (size_t i = is_same ? 1 : 0; i < 2 * count; i += is_same ? 2 : 1)
+        at = listpack_put_text(at, pairs[i]);
+    return listpack_put_integer(at, (int64_t)(is_same ? count + 3 : 2 * count + 4));
+}
+
+static uint8_t *put_master(uint8_t *at, int64_t entries, const struct bytes *pairs, size_t count) {
+    at = listpack_put_integer(at, entries);
+    at = listpack_put_integer(at, 0);
+    at = listpack_put_integer(at, (int64_t)count);
+    for (size_t i = 0; i < count; i++)
+        at = listpack_put_text(at, pairs[2 * i]);
+    return listpack_put_integer(at, 0);
+}
+
+/* ${end}: where the terminator goes; ${elements}: how many more there are than the header says. */
+static void finish_page(struct page *page, uint8_t *end, size_t elements) {
+    uint16_t told = bytes_load16(page->data + 4);
+    *end++ = LISTPACK_END;
+    page->bytes = (uint32_t)(end - page->data);
+    bytes_store32(page->data, page->bytes);
+    if (told == LISTPACK_COUNT_UNKNOWN) return;
+    elements += told;
+    bytes_store16(page->data + 4,
+                  elements < LISTPACK_COUNT_UNKNOWN ? (uint16_t)elements : LISTPACK_COUNT_UNKNOWN);
+}
+
+/* Replace the integer at ${offset}, for whose growth there is room in ${page}; *offset_out is behind it. */
+static void replace_integer(struct page *page, size_t offset, int64_t before, int64_t value,
+                            size_t *offset_out) {
+    size_t size = listpack_integer_bytes(value), old = listpack_integer_bytes(before);
+    uint8_t *at = page->data + offset;
+    if (size != old) {
+        memmove(at + size, at + old, page->bytes - offset - old);
+        page->bytes = page->bytes - (uint32_t)old + (uint32_t)size;
+        bytes_store32(page->data, page->bytes);
+    }
+    listpack_put_integer(at, value);
+    *offset_out = offset + size;
+}
+
+/* The counts in the master entry; the page has room for them to grow. */
+static void replace_counts(struct page *page, const struct stream__master *before, int64_t count,
+                           int64_t deleted) {
+    size_t offset = MASTER_AT;
+    if (page->data[MASTER_AT] < 0x80 && count <= 127 && deleted == before->deleted) { /* as most often */
+        page->data[MASTER_AT] = (uint8_t)count;
+        return;
+    }
+    replace_integer(page, offset, before->count, count, &offset);
+    replace_integer(page, offset, before->deleted, deleted, &offset);
+}
+
+/* The tail gets no more entries: give back what it has allocated ahead. */
+static void seal(struct stream *stream, struct stream_node *node) {
+    if (page_ref_tag(node->ref) != PAGE_TAG_DRAM) return;
+    struct page *page = page_ref_dram(node->ref);
+    if (page->refs != 1 || page->lower != 0) return;
+    if (memory_good_size(sizeof *page + page->bytes) >= page_memory(page)) return;
+    struct page *copy = page_try_create(page->bytes);
+    if (copy == NULL) return;
+    memcpy(copy->data, page->data, page->bytes);
+    copy->bytes = page->bytes;
+    copy->clock = page->clock;
+    struct stream__hold hold;
+    stream__open(stream, node, &hold);
+    node->ref = page_ref_of(copy);
+    stream__close(&hold);
+    page_release(page_ref_of(page));
+}
+
+static int add_node(struct entry *entry, struct stream_id id, const struct bytes *pairs, size_t count,
+                    size_t text_bytes) {
+    struct stream *stream = stream_of(entry);
+    struct page *page = page_try_create(LISTPACK_HEADER_BYTES + 1 + 2 * ENTRY_OVERHEAD_MAX +
+                                        2 * (text_bytes + 2 * count * LISTPACK_TEXT_OVERHEAD_MAX));
+    if (page == NULL) return FIRN_ENOMEM;
+    struct stream_place tail;
+    if (stream_index_last(&stream->index, &tail)) seal(stream, stream_index_node(&stream->index, tail));
+    bytes_store16(page->data + 4, 0);
+    uint8_t *at = put_master(page->data + LISTPACK_HEADER_BYTES, 1, pairs, count);
+    at = put_entry(at, id, id, pairs, count, 1);
+    finish_page(page, at, count + 4 + count + 4);
+    tail = stream_index_append(&stream->index, id);
+    struct stream_node *node = stream_index_node(&stream->index, tail);
+    node->ref = page_ref_of(page);
+    node->count = 1;
+    object_account(&stream->head, page->bytes, 1, 1);
+    seal(stream, node);
+    return 0;
+}
+
+/* Bytes of page that an entry may need, doubling so that few appends allocate, but not far beyond a node. */
+static size_t grown(size_t need) {
+    size_t capacity = need + need / 2, most = type_limits.stream_node_max_bytes + ENTRY_OVERHEAD_MAX;
+    if (most > STREAM_NODE_BYTES_MAX || most < type_limits.stream_node_max_bytes) return capacity;
+    return capacity > most ? (need > most ? need : most) : capacity;
+}
+
+static int add_to_node(struct stream *stream, struct stream_place place, const struct stream__master *master,
+                       struct stream_id id, const struct bytes *pairs, size_t count, size_t text_bytes) {
+    struct stream_node *node = stream_index_node(&stream->index, place);
+    struct stream_id node_id = stream_index_id(&stream->index, place);
+    int is_same = has_same_fields(master, pairs, count);
+    struct stream__hold hold;
+    struct page *page;
+    stream__open(stream, node, &hold);
+    size_t need = text_bytes + 2 * count * LISTPACK_TEXT_OVERHEAD_MAX + ENTRY_OVERHEAD_MAX;
+    if (page_ref_tag(node->ref) == PAGE_TAG_DRAM) {
+        need += page_ref_dram(node->ref)->bytes;
+        if (need > page_ref_dram(node->ref)->capacity) need = grown(need);
+    } else {
+        struct bytes payload;
+        int error = page_peek(node->ref, &payload, NULL);
+        if (error != 0) return stream__error(error);
+        need = grown(need + payload.size);
+    }
+    int error = stream__error(page_write(&node->ref, need, &page));
+    if (error != 0) return error;
+    uint8_t *at = put_entry(page->data + page->bytes - 1, id, node_id, pairs, count, is_same);
+    finish_page(page, at, is_same ? count + 4 : 2 * count + 5);
+    replace_counts(page, master, master->count + 1, master->deleted);
+    node->count++;
+    stream__close(&hold);
+    return 0;
+}
+
+/* Whether the tail takes one more entry. */
+static int has_room(const struct stream__master *master, size_t page_bytes, size_t text_bytes) {
+    size_t most = type_limits.stream_node_max_bytes, entries_max = type_limits.stream_node_max_entries;
+    if (most == 0 || most > STREAM_NODE_BYTES_MAX) most = STREAM_NODE_BYTES_MAX;
+    if (page_bytes + text_bytes >= most) return 0;
+    return entries_max == 0 || (uint64_t)(master->count + master->deleted) < entries_max;
+}
+
+int stream_append(struct entry *entry, struct stream_id id, const struct bytes *pairs, size_t count) {
+    struct stream *stream = stream_of(entry);
+    size_t text_bytes = 0;
+    FIRN_ASSERT(stream_id_compare(id, stream->last_id) > 0);
+    for (size_t i = 0; i < 2 * count; i++)
+        text_bytes += pairs[i].size;
+    if (text_bytes > STREAM_NODE_BYTES_MAX / 2 - 2 * count * 2 * LISTPACK_TEXT_OVERHEAD_MAX ||
+        entry->size == UINT32_MAX)
+        return FIRN_ETOOBIG;
+    struct stream_place tail;
+    struct stream__master master;
+    int error = 0, is_new = 1;
+    if (stream_index_last(&stream->index, &tail)) {
+        struct bytes payload;
+        error = stream__read(stream, stream_index_node(&stream->index, tail), 1, &payload);
+        if (error == 0) error = stream__master(payload, &master);
+        if (error != 0) return error;
+        is_new = !has_room(&master, payload.size, text_bytes);
+    }
+    error = is_new ? add_node(entry, id, pairs, count, text_bytes)
+                   : add_to_node(stream, tail, &master, id, pairs, count, text_bytes);
+    if (error != 0) return error;
+    if (entry->size++ == 0) {
+        stream->first_id = id;
+        stream->first_known = 1;
+    }
+    stream->last_id = id;
+    stream->last_there = 1;
+    stream->entries_added++;
+    return 0;
+}
+
+/* --- the first entry --- */
+
+/* The first entry of ${payload} that is not deleted. */
+static int first_in_page(struct bytes payload, struct stream_id node_id, struct stream_id *id_out) {
+    struct stream__master master;
+    int error = stream__master(payload, &master);
+    if (error != 0) return error;
+    for (struct listpack_reader at = master.entries; !listpack_at_end(&at);) {
+        struct stream__entry entry;
+        error = stream__entry(&master, node_id, at, &entry);
+        if (error != 0) return error;
+        if (!(entry.flags & STREAM_FLAG_DELETED)) {
+            *id_out = entry.id;
+            return 0;
+        }
+        at = entry.at;
+        error = listpack_skip(&at, entry.elements + 1);
+        if (error != 0) return error;
+    }
+    return FIRN_ECORRUPT;
+}
+
+/* Find first_id; ${may_read}: also from a page that is not here. */
+static int find_first(struct entry *entry, int may_read) {
+    struct stream *stream = stream_of(entry);
+    struct stream_place place;
+    stream->first_id = (struct stream_id){0, 0};
+    stream->first_known = 1;
+    if (!stream_index_first(&stream->index, &place)) return 0;
+    struct stream_node *node = stream_index_node(&stream->index, place);
+    stream->first_id = stream_index_id(&stream->index, place);
+    if (!(node->count & STREAM_NODE_HOLES)) return 0;
+    stream->first_known = 0;
+    struct bytes payload;
+    if (!may_read && !page_is_ready(node->ref)) return 0;
+    int error = stream__read(stream, node, 0, &payload);
+    if (error == 0) error = first_in_page(payload, stream->first_id, &stream->first_id);
+    if (error == 0) stream->first_known = 1;
+    return error;
+}
+
+void stream__settle_first(struct entry *entry) {
+    int error = find_first(entry, 0);
+    (void)error; /* then it is not known */
+}
+
+int stream_know_first(struct entry *entry) {
+    return stream_of(entry)->first_known ? 0 : find_first(entry, 1);
+}
+
+/* --- deleting --- */
+
+/* Offset of the flags of the entry of ${id} in its page, and what the master entry says. */
+static int find_entry(struct stream *stream, struct stream_place place, struct stream_id id,
+                      struct stream__master *master, size_t *offset_out) {
+    struct bytes payload;
+    struct stream__entry found;
+    int error = stream__read(stream, stream_index_node(&stream->index, place), 0, &payload);
+    if (error == 0) error = stream__master(payload, master);
+    if (error != 0) return error;
+    for (struct listpack_reader at = master->entries; !listpack_at_end(&at);) {
+        error = stream__entry(master, stream_index_id(&stream->index, place), at, &found);
+        if (error != 0) return error;
+        int order = stream_id_compare(found.id, id);
+        if (order > 0) break;
+        if (order == 0) {
+            *offset_out = (size_t)(found.start - payload.data);
+            return found.flags & STREAM_FLAG_DELETED ? FIRN_EEXISTS : 0;
+        }
+        at = found.at;
+        error = listpack_skip(&at, found.elements + 1);
+        if (error != 0) return error;
+    }
+    return FIRN_EEXISTS; /* no such entry (FIRN_ENOTFOUND would be a record's) */
+}
+
+int stream_touch(struct entry *entry, struct stream_id id) {
+    struct stream *stream = stream_of(entry);
+    struct stream_place place;
+    if (!stream_index_find(&stream->index, id, &place)) return 0;
+    return stream__touch_ref(stream_index_node(&stream->index, place)->ref);
+}
+
+int stream_delete(struct entry *entry, struct stream_id id) {
+    struct stream *stream = stream_of(entry);
+    struct stream_place place;
+    struct stream__master master;
+    size_t offset;
+    if (!stream_index_find(&stream->index, id, &place)) return FIRN_ENOTFOUND;
+    int error = find_entry(stream, place, id, &master, &offset);
+    if (error != 0) return error == FIRN_EEXISTS ? FIRN_ENOTFOUND : error;
+    struct stream_node *node = stream_index_node(&stream->index, place);
+    if (stream_node_count(node) == 1) {
+        stream__drop_node(stream, place);
+    } else {
+        struct stream__hold hold;
+        struct page *page;
+        struct bytes payload;
+        stream__open(stream, node, &hold);
+        error = stream__error(page_peek(node->ref, &payload, NULL));
+        if (error == 0)
+            error =
+                stream__error(page_write(&node->ref, payload.size + 2 * LISTPACK_INTEGER_BYTES_MAX, &page));
+        if (error != 0) return error;
+        page->data[offset] |= STREAM_FLAG_DELETED;
+        replace_counts(page, &master, master.count - 1, master.deleted + 1);
+        stream__close(&hold);
+        node->count = (node->count - 1) | STREAM_NODE_HOLES;
+    }
+    entry->size--;
+    if (stream_id_compare(id, stream->last_id) == 0) stream->last_there = 0;
+    if (stream_id_compare(id, stream->max_deleted_id) > 0) stream->max_deleted_id = id;
+    if (stream->first_known && stream_id_compare(id, stream->first_id) == 0) stream__settle_first(entry);
+    return 0;
+}
+
+/* --- cutting off --- */
+
+/* Whether every entry of the node at ${place} is below ${id}: 1, 0 or an error. */
+static int node_is_below(struct stream *stream, struct stream_place place, struct stream_id id) {
+    struct stream_place next = place;
+    struct stream_id node_id = stream_index_id(&stream->index, place);
+    if (stream_id_compare(node_id, id) >= 0) return 0;
+    struct stream_id bound = stream->last_id;
+    if (stream_index_next(&stream->index, &next)) {
+        bound = stream_index_id(&stream->index, next);
+        if (stream_id_compare(bound, id) <= 0) return 1;
+    } else if (stream_id_compare(bound, id) < 0) {
+        return 1;
+    }
+    struct bytes payload;
+    struct stream__master master;
+    struct stream__entry last;
+    int64_t elements;
+    int error = stream__read(stream, stream_index_node(&stream->index, place), 1, &payload);
+    if (error == 0) error = stream__master(payload, &master);
+    if (error != 0) return error;
+    struct listpack_reader at = {master.entries.end, master.entries.end};
+    error = listpack_back(&at, master.entries.at, 1);
+    struct listpack_reader count_at = at;
+    if (error == 0) error = listpack_read_integer(&count_at, &elements);
+    if (error == 0)
+        error = elements < 0 ? FIRN_ECORRUPT : listpack_back(&at, master.entries.at, (uint64_t)elements);
+    if (error == 0) error = stream__entry(&master, node_id, at, &last);
+    return error != 0 ? error : stream_id_compare(last.id, id) < 0;
+}
+
+/* Whether the first node can go as a whole, with ${length} entries in the stream: 1, 0 or an error. */
+static int node_goes(struct stream *stream, struct stream_place place, const struct stream_trim *trim,
+                     uint64_t length) {
+    if (trim->by == STREAM_TRIM_ID) return node_is_below(stream, place, trim->id);
+    return length - stream_node_count(stream_index_node(&stream->index, place)) >= trim->length;
+}
+
+int stream_trim_touch(struct entry *entry, const struct stream_trim *trim, uint64_t added) {
+    struct stream *stream = stream_of(entry);
+    struct stream_place place;
+    uint64_t length = entry->size + added;
+    int more = stream_index_first(&stream->index, &place);
+    if (trim->by == STREAM_TRIM_NONE || (trim->by == STREAM_TRIM_LENGTH && trim->approximate)) return 0;
+    if (trim->by == STREAM_TRIM_ID) { /* only the node that may have the ID */
+        if (!stream_index_find(&stream->index, trim->id, &place)) return 0;
+        return stream__touch_ref(stream_index_node(&stream->index, place)->ref);
+    }
+    for (; more && length > trim->length; more = stream_index_next(&stream->index, &place)) {
+        const struct stream_node *node = stream_index_node(&stream->index, place);
+        if (length - stream_node_count(node) < trim->length) return stream__touch_ref(node->ref);
+        length -= stream_node_count(node);
+    }
+    return 0;
+}
+
+/* Mark the entries at the beginning of a node as deleted, as far as ${trim} says. */
+static int trim_in_node(struct entry *entry, struct stream_place place, const struct stream_trim *trim,
+                        uint64_t *removed_inout) {
+    struct stream *stream = stream_of(entry);
+    struct stream_node *node = stream_index_node(&stream->index, place);
+    struct stream_id node_id = stream_index_id(&stream->index, place);
+    struct stream__hold hold;
+    struct bytes payload;
+    struct page *page;
+    struct stream__master master;
+    uint32_t gone = 0;
+    stream__open(stream, node, &hold);
+    int error = stream__error(page_peek(node->ref, &payload, NULL));
+    if (error == 0)
+        error = stream__error(page_write(&node->ref, payload.size + 2 * LISTPACK_INTEGER_BYTES_MAX, &page));
+    if (error != 0) return error;
+    error = stream__master(bytes_of(page->data, page->bytes), &master);
+    for (struct listpack_reader at = master.entries; error == 0 && !listpack_at_end(&at);) {
+        struct stream__entry found;
+        error = stream__entry(&master, node_id, at, &found);
+        if (error != 0) break;
+        if (trim->by == STREAM_TRIM_ID ? stream_id_compare(found.id, trim->id) >= 0
+                                       : entry->size - gone <= trim->length)
+            break;
+        if (!(found.flags & STREAM_FLAG_DELETED)) {
+            page->data[found.start - page->data] |= STREAM_FLAG_DELETED;
+            gone++;
+        }
+        at = found.at;
+        error = listpack_skip(&at, found.elements + 1);
+    }
+    if (gone > 0 && gone <= stream_node_count(node)) {
+        replace_counts(page, &master, master.count - gone, master.deleted + gone);
+        node->count = (node->count - gone) | STREAM_NODE_HOLES;
+        entry->size -= gone;
+        *removed_inout += gone;
+    }
+    stream__close(&hold);
+    if (stream_node_count(node) == 0) stream__drop_node(stream, place);
+    return error;
+}
+
+int stream_trim(struct entry *entry, const struct stream_trim *trim, uint64_t *removed_out) {
+    struct stream *stream = stream_of(entry);
+    struct stream_place place;
+    int error = 0;
+    *removed_out = 0;
+    if (trim->by == STREAM_TRIM_NONE) return 0;
+    while (stream_index_first(&stream->index, &place)) {
+        if (trim->by == STREAM_TRIM_LENGTH && entry->size <= trim->length) break;
+        uint32_t count = stream_node_count(stream_index_node(&stream->index, place));
+        if (trim->limit != 0 && *removed_out + count > trim->limit) break;
+        int goes = node_goes(stream, place, trim, entry->size);
+        if (goes > 0) {
+            stream__drop_node(stream, place);
+            entry->size -= count;
+            *removed_out += count;
+            continue;
+        }
+        error = goes;
+        if (error != 0 || trim->approximate) break;
+        if (trim->by == STREAM_TRIM_LENGTH ||
+            stream_id_compare(stream_index_id(&stream->index, place), trim->id) < 0)
+            error = trim_in_node(entry, place, trim, removed_out);
+        break;
+    }
+    if (*removed_out > 0) stream__settle_first(entry);
+    return error;
+}

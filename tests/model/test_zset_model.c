@@ -447,6 +447,65 @@ static void test_in_order(void **state) {
     assert_int_equal(object_count(), 0);
 }
 
+/* Page reads of one operation on a sorted set that is below as a whole: recorded faults over all runs. */
+#define COLD_READS_AT_MOST(limit, operation)                                                                 \
+    do {                                                                                                     \
+        unsigned cold_reads = 0;                                                                             \
+        for (;;) {                                                                                           \
+            struct fault_set cold_set;                                                                       \
+            fault_begin(&cold_set, FAULT_ASYNC);                                                             \
+            int cold_result = (operation);                                                                   \
+            fault_end(&cold_set);                                                                            \
+            cold_reads += cold_set.count;                                                                    \
+            if (cold_result != FIRN_EFAULT) {                                                                \
+                assert_int_equal(cold_result, 0);                                                            \
+                break;                                                                                       \
+            }                                                                                                \
+            fake_tier_load(&cold_set);                                                                       \
+        }                                                                                                    \
+        fake_tier_drop();                                                                                    \
+        assert_true(cold_reads <= (limit));                                                                  \
+    } while (0)
+
+static int receive_nothing(struct bytes member, double score, void *ctx) {
+    (void)member, (void)score, (void)ctx;
+    return 0;
+}
+
+/* One element of a cold one costs a page or two, never the rest. */
+static void test_cold_reads(void **state) {
+    (void)state;
+    enum { COUNT = 100000 };
+    enum zset_outcome outcome;
+    double score;
+    uint64_t rank;
+    entry = zset_create(bytes_of_text("key"), 1, 1);
+    for (unsigned i = 0; i < COUNT; i++) {
+        char text[32];
+        struct bytes member = bytes_of(text, (size_t)snprintf(text, sizeof text, "member:%u", i));
+        assert_int_equal(zset_put(entry, member, (double)random_below(1u << 20), 0, &outcome, &score), 0);
+    }
+    struct object *object = object_of();
+    while (object->pages_dram > 0)
+        demote_some(64);
+    type_zset_ops.check(entry);
+    assert_int_equal(object->dram_bytes, 0);
+    for (unsigned i = 0; i < COUNT; i += 997) {
+        char text[32];
+        struct bytes member = bytes_of(text, (size_t)snprintf(text, sizeof text, "member:%u", i));
+        struct score_key from = {.kind = SCORE_KEY_SCORE, .score = (double)i}, to = from;
+        struct zset_span span = {.first = i > COUNT - 10 ? COUNT - 10 : i, .count = 10}, found;
+        to.score += 100;
+        COLD_READS_AT_MOST(1u, zset_score(entry, member, &score));
+        COLD_READS_AT_MOST(2u, zset_rank(entry, member, &score, &rank));
+        COLD_READS_AT_MOST(2u, zset_each(entry, span, 0, receive_nothing, NULL));
+        COLD_READS_AT_MOST(2u, zset_span(entry, &from, &to, &found));
+        COLD_READS_AT_MOST(1u, zset_at(entry, i, &member, &score));
+    }
+    discard(entry);
+    assert_int_equal(fake_records_alive, 0);
+}
+
 int main(void) {
     hash_seed_init();
     random_seed(12);
@@ -454,7 +513,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small),    cmocka_unit_test(test_around_conversion),
         cmocka_unit_test(test_large),    cmocka_unit_test(test_resident),
-        cmocka_unit_test(test_in_order),
+        cmocka_unit_test(test_in_order), cmocka_unit_test(test_cold_reads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,8 +61,9 @@ struct tier_keyspace_hooks {
      * and free the old one: 1. If the owner changed, or ref is 0 (failed): clear the mark, keep everything: 0
      * (then the manager discards ref). */
     int (*finish)(const struct tier_victim *victim, uint64_t ref);
-    /* Really evict (delete) the coldest key out of ${from}, or NVME: bytes freed, 0 if the policy allows
-     * none. */
+    /* Really evict (delete) the coldest key whose value is in ${from}: about the bytes freed there, 0 if the
+     * policy allows none. ${from} 0: the coldest key wherever its value is, for the memory it takes itself.
+     */
     uint64_t (*evict)(int from);
     /* Move what is in DRAM together, so that the allocator can give memory back; about ${budget_us}. Nonzero
      * when everything has been looked at once since the last time it said so. Between commands. May be NULL.

@@ -31,6 +31,7 @@
  * Z3 LIMIT: writers are parked, never refused, unless the lowest tier is full or its writes have failed
  *    for a second, or nothing is left to demote. Whatever ends that calls room().
  *    Where the limit is below maxmemory and nothing is left to demote, writers go on up to maxmemory.
+ *    There keys go as the policy says (hooks.evict); only if it allows none are writers refused.
  * Z5 Demotion frees less of the process than of what is counted, until holes are gathered. So writers are
  * also held back by resident memory itself, from maxmemory + 5% on, and parked at + 9%, a second at a stretch
  * at most (what resides may not be ours to free); demotion is not hurried by it. Z4 Reads are never held up,
@@ -67,6 +68,7 @@
 #define PURGE_EVERY_US      500000
 #define STARVED_PAUSE_US    2000    /* no victims were found: do not search again before */
 #define STARVED_REFUSE_US   1000000 /* at the limit with nothing to demote for so long: writers are refused */
+#define EVICT_TURN_US       500     /* of evicting keys where they alone fill memory, at once */
 #define ADMIT_SLACK_BYTES   65536u  /* a command is taken to need no more when admission skips looking */
 #define ADMIT_SKIP_MAX      64u
 
@@ -245,6 +247,36 @@ const char *tier_zone_name(enum tier_zone zone) {
     return names[zone];
 }
 
+/* --- nothing left to demote --- */
+
+/* No value is left to demote, though the tiers would take some. */
+static int is_starving(void) {
+    const struct tier_device *lowest = tier_lowest();
+    return pressure.starving_since_us != 0 && lowest->full_since_us == 0 && lowest->failing_since_us == 0;
+}
+
+/* The limit was lowered for the allocator's sake, and there is no value left to demote: then maxmemory itself
+ * counts. Otherwise a small maxmemory, of which backends and tables take the most part, would stop all
+ * writes. */
+static int nothing_to_give(void) {
+    return is_starving() && pressure.used < pressure.memory_max;
+}
+
+/* Keys and buffers alone fill memory: the coldest keys go, wherever their values are, as far as the policy
+ * allows. */
+static void evict_keys(void) {
+    if (!is_starving() || pressure.used < pressure.memory_max) return;
+    uint64_t over = pressure.used - pressure.memory_max + 1, freed = 0;
+    int64_t until_us = clock_monotonic_us() + EVICT_TURN_US;
+    while (freed < over && tier_memory_used() >= pressure.memory_max) { /* large values are freed later */
+        uint64_t more = tier_manager.hooks.evict(0);
+        if (more == 0) break;
+        freed += more;
+        if (clock_monotonic_us() >= until_us) break;
+    }
+    tier_pressure_update();
+}
+
 /* --- demotion --- */
 
 /* Share of TIER_TURN_US_MAX for the present overshoot (Z1). */
@@ -289,6 +321,7 @@ static int demote_dram(int64_t now) {
     if (moved == 0 && shrunk == 0 && tier_manager.moves_in_flight == 0) {
         pressure.starved_until_us = now + STARVED_PAUSE_US;
         if (pressure.starving_since_us == 0) pressure.starving_since_us = now;
+        if (pressure.told_to_wait) evict_keys(); /* only a writer is worth a key */
         return pressure.zone >= TIER_ZONE_DELAY && now - pressure.starving_since_us < STARVED_REFUSE_US;
     }
     if (moved + shrunk > 0) pressure.starving_since_us = 0;
@@ -349,14 +382,6 @@ void tier_pressure_cron(void) {
 
 /* --- writers --- */
 
-/* The limit was lowered for the allocator's sake, and there is no value left to demote: then maxmemory itself
- * counts. Otherwise a small maxmemory, of which backends and tables take the most part, would stop all
- * writes. */
-static int nothing_to_give(void) {
-    return pressure.starving_since_us != 0 && pressure.used < pressure.memory_max &&
-           tier_lowest()->full_since_us == 0 && tier_lowest()->failing_since_us == 0;
-}
-
 /* Why waiting would not help, or NULL. */
 static const char *refusal(void) {
     const struct tier_device *lowest = tier_lowest();
@@ -387,6 +412,7 @@ enum tier_admission tier_admit(int64_t *delay_us_out, const char **message_out) 
     unsigned gate_permille = pressure.memory_max > 0 ? gate() : 0;
     if (pressure.zone < TIER_ZONE_DELAY && gate_permille == 0) return TIER_ADMIT;
     if (pressure.zone == TIER_ZONE_LIMIT || gate_permille >= 1000) {
+        evict_keys();
         if (nothing_to_give()) return TIER_ADMIT;
         pressure.told_to_wait = 1;
         *message_out = pressure.zone == TIER_ZONE_LIMIT ? refusal() : NULL;

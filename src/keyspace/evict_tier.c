@@ -330,8 +330,21 @@ static uint64_t value_bytes(const struct entry *entry) {
     return bytes > entry->size ? bytes : entry->size;
 }
 
+/* The coldest key goes for the DRAM it takes. */
+static uint64_t evict_key(void) {
+    struct db *db;
+    struct entry *entry = evict__choose(~0u, &db);
+    if (entry == NULL) return 0;
+    uint64_t before = memory_used(), later = 0;
+    if (db__residency_of(entry) == TABLE_OBJECT) later = value_bytes(entry); /* the reaper frees it */
+    db__evict(db, entry);
+    uint64_t after = memory_used();
+    return (before > after ? before - after : 1) + later;
+}
+
 static uint64_t hook_evict(int from) {
     db__settle_cold();
+    if (from == 0) return evict_key();
     unsigned tiers = 1u << TABLE_OBJECT;
     tiers |= from == PAGE_TAG_NVME   ? 1u << TABLE_NVME
              : from == PAGE_TAG_PMEM ? 1u << TABLE_PMEM

@@ -522,6 +522,28 @@ static void test_compact(void **state) {
     marked->flags &= (uint8_t)~ENTRY_MOVING;
 }
 
+/* A key goes for the memory it takes itself, wherever its value is. */
+static void test_evict_key_alone(void **state) {
+    (void)state;
+    evict_config.policy = EVICT_ALLKEYS_LRU;
+    fill(4000);
+    assert_int_equal(demote(PAGE_TAG_DRAM, PAGE_TAG_NVME, 40), 40 * 64);
+    uint64_t left = total();
+    for (unsigned i = 0; i < 100; i++) {
+        uint64_t used = memory_used(), freed = hooks.evict(0);
+        assert_int_equal(used - memory_used(), freed);
+        assert_int_equal(total(), --left);
+    }
+    assert_true(evicted_even * 20 < evicted_odd);
+    evict_config.policy = EVICT_VOLATILE_TTL;
+    uint64_t volatile_keys = db_expires_count(db_at(0)) + db_expires_count(db_at(1));
+    while (hooks.evict(0) > 0)
+        volatile_keys--;
+    assert_int_equal(volatile_keys, 0);
+    evict_config.policy = EVICT_NOEVICTION;
+    assert_int_equal(hooks.evict(0), 0);
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
@@ -531,7 +553,7 @@ int main(void) {
         CASE(test_noeviction),        CASE(test_rare_volatile),    CASE(test_reap_first),
         CASE(test_coldest_first),     CASE(test_all_the_way_down), CASE(test_void_moves),
         CASE(test_swapped_meanwhile), CASE(test_clean_copy),       CASE(test_object_pages),
-        CASE(test_evict_from_tier),   CASE(test_compact),
+        CASE(test_evict_from_tier),   CASE(test_evict_key_alone),  CASE(test_compact),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

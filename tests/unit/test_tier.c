@@ -446,6 +446,35 @@ static void test_full(void **state) {
     finish();
 }
 
+/* What fills memory is no values: keys go if the policy allows, at most as many as it takes; else writers are
+ * refused after a second. */
+static void test_keys_alone(void **state) {
+    (void)state;
+    start(8 * MIB);
+    const char *message = NULL;
+    fake_set(0, 8000);
+    for (; fake.ballast_count < 40; fake.ballast_count++)
+        fake.ballast[fake.ballast_count] = memory_alloc(MIB / 4);
+    fake_turn();
+    int64_t began = clock_monotonic_us();
+    assert_int_equal(fake_admit(&message), 1);
+    assert_true(clock_monotonic_us() - began > 900000);
+    assert_non_null(strstr(message, "keys and buffers alone fill it"));
+    fake.may_evict = 1;
+    assert_int_equal(fake_admit(&message), 0);
+    assert_in_range(fake.evicted, 8, 12);
+    for (unsigned i = 0; i < 10; i++) {
+        fake.ballast[fake.ballast_count++] = memory_alloc(MIB / 4);
+        assert_int_equal(fake_admit(&message), 0);
+        assert_true(memory_used() <= 8 * MIB);
+    }
+    assert_in_range(fake.evicted, 17, 22);
+    assert_int_equal(fake_get(0), 0); /* values are safe */
+    while (fake.ballast_count > 0)
+        memory_free(fake.ballast[--fake.ballast_count]);
+    finish();
+}
+
 /* Writes fail: values stay; after a second writers hear of it; once it works again nothing is missing. */
 static void test_broken(void **state) {
     (void)state;
@@ -570,6 +599,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_pressure, setup, teardown),
         cmocka_unit_test_setup_teardown(test_pmem_to_nvme, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keys_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broken, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stress, setup, teardown),

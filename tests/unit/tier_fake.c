@@ -308,6 +308,13 @@ static int hook_finish(const struct tier_victim *victim, uint64_t ref) {
 
 static uint64_t hook_evict(int from) {
     if (!fake.may_evict) return 0;
+    if (from == 0) {
+        if (fake.ballast_count == 0) return 0;
+        uint64_t used = memory_used();
+        memory_free(fake.ballast[--fake.ballast_count]);
+        fake.evicted++;
+        return used - memory_used();
+    }
     for (unsigned looked = 0; looked < fake.keys; looked++) {
         unsigned key = (unsigned)random_below(fake.keys);
         if (!fake.model[key].exists || (int)fake_where(key) != from) continue;

@@ -38,6 +38,8 @@ struct fake {
     int may_evict;
     uint64_t evicted, errors, promoted;
     unsigned woken;
+    void *ballast[64]; /* memory that no victim frees; a key a piece, as far as hooks.evict(0) is concerned */
+    unsigned ballast_count;
 };
 extern struct fake fake;
 

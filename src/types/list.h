@@ -84,8 +84,8 @@ FIRN_MUST_USE int list_insert(struct entry *entry, uint64_t index, struct bytes 
 /* Take up to ${count} (0: all) elements equal to ${element} out, the first or the last ones. */
 FIRN_MUST_USE int list_remove(struct entry *entry, struct bytes element, int backwards, uint64_t count,
                               uint64_t *removed_out);
-/* Keep ${count} (> 0) elements from number ${start} on (start + count <= size). Time is that of the fewer
- * pages, kept or dropped; what is dropped is freed later. */
+/* Keep ${count} (> 0) elements from number ${start} on (start + count <= size). Looks at the
+ * fewer pages, kept or dropped; what is dropped is freed later. */
 FIRN_MUST_USE int list_trim(struct entry *entry, uint64_t start, uint64_t count);
 
 #endif

@@ -299,48 +299,84 @@ static int place_trim(struct list_place *place, uint64_t from, uint64_t to) {
     return 0;
 }
 
-/* Put ${slot} behind the pages of ${object}. */
-static void object_append(struct list_object *object, struct page_slot slot) {
-    list__account(object, &slot, 1);
-    page_sequence_insert(&object->middle, object->middle.pages, slot);
-}
-
-/* Take pages off ${end} until only ${keep} of the first or last elements are left. */
-static void trim_pages(struct entry *entry, enum list_end end, uint64_t keep) {
-    struct list_object *waste = NULL;
-    for (unsigned taken = 0; entry->size > keep; taken++) {
+/* Take pages off ${end}, one by one, until only ${keep} of the first or last elements are left. */
+static void trim_release(struct entry *entry, enum list_end end, uint64_t keep) {
+    while (entry->size > keep) {
         struct list_place place;
         list__open(entry, end == LIST_HEAD ? 0 : entry->size - 1, &place);
         struct page_slot slot = list__take(&place);
         entry->size -= slot.count;
-        if (taken >= RELEASE_AT_ONCE && waste == NULL) waste = list__object_create();
-        if (waste == NULL) {
-            page_release(slot.ref);
-        } else {
-            object_append(waste, slot);
-        }
+        page_release(slot.ref);
     }
-    if (waste != NULL) type_reap_later(&waste->head);
 }
 
-/* The pages of ${count} elements from ${start} on, where pages begin and end, become the list; the rest goes
- * with the old object. */
-static void trim_move(struct entry *entry, uint64_t start, uint64_t count) {
-    struct list_object *old = list__object(entry), *object = list__object_create();
-    struct list_place place;
-    uint64_t moved = 0;
-    list__open(entry, start, &place);
+struct pages_sum {
+    uint64_t element_bytes, dram_bytes;
+    uint32_t pages, pages_dram;
+};
+
+static void sum_slot(const struct page_slot *slot, struct pages_sum *sum) {
+    if (slot->ref == 0) return;
+    sum->pages++;
+    sum->element_bytes += slot->bytes;
+    if (page_ref_tag(slot->ref) != PAGE_TAG_DRAM) return;
+    sum->pages_dram++;
+    sum->dram_bytes += page_ref_dram(slot->ref)->bytes;
+}
+
+/* What the pages of an object come to. */
+static struct pages_sum sum_pages(const struct list_object *object) {
+    struct pages_sum sum = {0};
+    struct sequence_cursor cursor;
+    sum_slot(&object->ends[LIST_HEAD], &sum);
+    sum_slot(&object->ends[LIST_TAIL], &sum);
+    if (object->middle.pages == 0) return sum;
+    page_sequence_at(&object->middle, 0, &cursor);
     do {
-        moved += place.slot->count;
-        list__account(old, place.slot, -1);
-        object_append(object, *place.slot);
-        place.slot->ref = 0; /* its reaper passes over it */
-    } while (moved < count && list__next(&place));
-    FIRN_ASSERT(moved == count);
-    entry_store_ref(entry, page_ref_of_object(object));
-    entry->size = (uint32_t)count;
-    object_set_pinned(entry);
-    type_reap_later(&old->head);
+        sum_slot(page_sequence_slot(&cursor), &sum);
+    } while (page_sequence_next(&cursor));
+    return sum;
+}
+
+/* The pages of ${waste} were counted with those of ${object}: look at the fewer of both. */
+static void trim_account(struct list_object *object, struct list_object *waste, uint64_t kept) {
+    const struct object *head = &object->head;
+    struct pages_sum sum;
+    if (kept * 2 < head->pages) {
+        sum = sum_pages(object);
+        sum = (struct pages_sum){object->element_bytes - sum.element_bytes, head->dram_bytes - sum.dram_bytes,
+                                 head->pages - sum.pages, head->pages_dram - sum.pages_dram};
+    } else {
+        sum = sum_pages(waste);
+    }
+    object_account(&object->head, -(int64_t)sum.dram_bytes, -(int32_t)sum.pages, -(int32_t)sum.pages_dram);
+    object_account(&waste->head, (int64_t)sum.dram_bytes, (int32_t)sum.pages, (int32_t)sum.pages_dram);
+    object->element_bytes -= sum.element_bytes;
+    waste->element_bytes += sum.element_bytes;
+}
+
+/* All pages behind element ${keep} or, with LIST_HEAD, in front of it leave for the reaper. Pages begin
+ * there. */
+static void trim_cut(struct entry *entry, enum list_end end, uint64_t keep, uint64_t kept_pages) {
+    struct list_object *object = list__object(entry), *waste = list__object_create();
+    struct page_sequence right;
+    struct list_place place;
+    list__open(entry, keep, &place);
+    uint64_t position = place.where == LIST_AT_MIDDLE ? page_sequence_position(&place.cursor)
+                        : place.where == LIST_AT_HEAD ? 0
+                                                      : object->middle.pages;
+    page_sequence_split(&object->middle, position, &right);
+    if (end == LIST_HEAD) {
+        waste->middle = object->middle;
+        object->middle = right;
+    } else {
+        waste->middle = right;
+    }
+    waste->ends[end] = object->ends[end];
+    object->ends[end] = (struct page_slot){.ref = 0};
+    entry->size = end == LIST_HEAD ? (uint32_t)(entry->size - keep) : (uint32_t)keep;
+    trim_account(object, waste, kept_pages);
+    type_reap_later(&waste->head);
 }
 
 /* Pages from the one with ${first} to the one with ${last}. */
@@ -378,11 +414,13 @@ int list_trim(struct entry *entry, uint64_t start, uint64_t count) {
     }
     if (error != 0 || entry->size == count) return error;
     uint64_t kept = pages_between(entry, start, start + count - 1);
-    if (kept * 2 < list__object(entry)->head.pages) {
-        trim_move(entry, start, count);
+    if (list__object(entry)->head.pages - kept <= RELEASE_AT_ONCE) {
+        trim_release(entry, LIST_TAIL, start + count);
+        trim_release(entry, LIST_HEAD, count);
     } else {
-        trim_pages(entry, LIST_TAIL, start + count);
-        trim_pages(entry, LIST_HEAD, count);
+        uint64_t in_front = start > 0 ? pages_between(entry, 0, start - 1) : 0;
+        if (start + count < entry->size) trim_cut(entry, LIST_TAIL, start + count, in_front + kept);
+        if (start > 0) trim_cut(entry, LIST_HEAD, start, kept);
     }
     list__make_small(entry);
     return 0;

@@ -344,21 +344,20 @@ static unsigned list_victims(struct object *head, int from, unsigned scan, struc
     struct list_object *object = (struct list_object *)head;
     struct page_sequence *middle = &object->middle;
     unsigned found = 0;
-    if (scan > middle->pages + 2) scan = (unsigned)middle->pages + 2;
+    if (scan > head->pages) scan = head->pages;
     while (scan > 0 && found < limit) {
         if (head->sweep < 2) {
             enum list_where where = (enum list_where)head->sweep;
+            scan -= object->ends[where].ref != 0;
             found += (unsigned)offer(&object->ends[where], from, 1, locator_of(where, NULL, 0),
                                      &victims_out[found]);
             head->sweep = head->sweep == 0 ? 1 : middle->base;
-            scan--;
             continue;
         }
         if (head->sweep < middle->base) head->sweep = middle->base;
         uint64_t position = head->sweep - middle->base;
         if (position >= middle->pages) {
             head->sweep = 0;
-            if (middle->pages == 0) break;
             continue;
         }
         struct sequence_cursor cursor;

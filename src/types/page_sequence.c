@@ -318,6 +318,15 @@ static int node_unite(struct page_sequence *sequence, struct sequence_node *node
     return 1;
 }
 
+static void collapse_root(struct page_sequence *sequence) {
+    while (!sequence->root->is_leaf && sequence->root->used == 1) {
+        struct sequence_node *root = sequence->root;
+        sequence->root = children_of(root)[0].node;
+        sequence->root->parent = NULL;
+        node_free(sequence, root);
+    }
+}
+
 /* ${node} has lost an item: PS2 and PS3 from here up. */
 static void node_settle(struct page_sequence *sequence, struct sequence_node *node) {
     while (node->parent != NULL && node->used < NODE_FEW) {
@@ -339,12 +348,7 @@ static void node_settle(struct page_sequence *sequence, struct sequence_node *no
         node = parent;
     }
     node_refresh(sequence, node);
-    while (!sequence->root->is_leaf && sequence->root->used == 1) {
-        struct sequence_node *root = sequence->root;
-        sequence->root = children_of(root)[0].node;
-        sequence->root->parent = NULL;
-        node_free(sequence, root);
-    }
+    collapse_root(sequence);
     if (sequence->root->used == 0) {
         node_free(sequence, sequence->root);
         sequence->root = NULL;
@@ -358,6 +362,66 @@ void page_sequence_remove(struct page_sequence *sequence, const struct sequence_
     node_close_gap(leaf, cursor->index);
     node_refresh(sequence, leaf);
     node_settle(sequence, leaf);
+}
+
+/* --- splitting --- */
+
+static size_t node_bytes_all(const struct sequence_node *node) {
+    size_t bytes = memory_usable(node);
+    for (unsigned i = 0; !node->is_leaf && i < node->used; i++) {
+        const struct sequence_node *child = children_of(node)[i].node;
+        /* leaves are all of one size */
+        bytes += child->is_leaf ? memory_usable(child) * node->used : node_bytes_all(child);
+        if (child->is_leaf) break;
+    }
+    return bytes;
+}
+
+/* Move what is in ${node} from ${place} on, and in all nodes above to the right of it, to nodes of ${right}.
+ */
+static void split_path(struct sequence_node *node, unsigned place, struct page_sequence *right) {
+    struct sequence_node *below = NULL;
+    for (; node != NULL; node = node->parent) {
+        struct sequence_node *fresh = node_create(right, (int)node->is_leaf);
+        if (below != NULL) {
+            struct totals sum = node_totals(below);
+            children_of(fresh)[0] = (struct sequence_child){below, sum.elements, sum.pages};
+            fresh->used = 1;
+            below->parent = fresh;
+        } else {
+            leaf_link(NULL, node->next, fresh);
+            node->next = NULL;
+        }
+        node_move(node, place, fresh);
+        if (node->parent != NULL) place = node_place(node) + 1;
+        below = fresh;
+    }
+    right->root = below;
+}
+
+void page_sequence_split(struct page_sequence *sequence, uint64_t position, struct page_sequence *right) {
+    struct sequence_cursor cursor;
+    page_sequence_init(right);
+    right->last_id = sequence->last_id;
+    if (position >= sequence->pages) return;
+    if (position == 0) {
+        *right = *sequence;
+        page_sequence_init(sequence);
+        sequence->last_id = right->last_id;
+        return;
+    }
+    page_sequence_at(sequence, position, &cursor);
+    split_path(cursor.leaf, cursor.index, right);
+    size_t fresh_bytes = right->bytes;
+    right->bytes = node_bytes_all(right->root);
+    sequence->bytes -= right->bytes - fresh_bytes;
+    right->base = sequence->base + position;
+    struct totals sum = node_totals(right->root);
+    right->elements = sum.elements;
+    right->pages = sum.pages;
+    collapse_root(right);
+    node_refresh(sequence, cursor.leaf);
+    node_settle(sequence, cursor.leaf);
 }
 
 /* --- checking --- */

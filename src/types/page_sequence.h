@@ -73,6 +73,10 @@ void page_sequence_insert(struct page_sequence *sequence, uint64_t position, str
 /* Take the page under ${cursor} out; the cursor is void. */
 void page_sequence_remove(struct page_sequence *sequence, const struct sequence_cursor *cursor);
 
+/* Everything from page number ${position} (<= pages) on becomes *${right_out}, ordinals and ids included.
+ * Takes a time that hardly grows with the pages. */
+void page_sequence_split(struct page_sequence *sequence, uint64_t position, struct page_sequence *right_out);
+
 /* O(n) check of PS1 and PS2; asserts. */
 void page_sequence_check(const struct page_sequence *sequence);
 

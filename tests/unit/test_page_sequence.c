@@ -113,6 +113,41 @@ static void test_ordinals(void **state) {
     page_sequence_fini(&sequence);
 }
 
+/* Both parts of a split are sound, go on growing, and keep ids and ordinals. */
+static void test_split(void **state) {
+    (void)state;
+    static const unsigned sizes[] = {1, 2, 28, 29, 30, 200, 841, 842, 5000};
+    for (unsigned round = 0; round < 300; round++) {
+        page_sequence_init(&sequence);
+        unsigned size = sizes[round % 9];
+        for (unsigned i = 0; i < size; i++)
+            insert(round % 2 ? pages : (unsigned)random_below(pages + 1), (uint16_t)(1 + random_below(9)));
+        unsigned at = round % 5 == 0 ? 0 : round % 7 == 0 ? size : (unsigned)random_below(size + 1);
+        uint64_t base = sequence.base;
+        struct page_sequence right;
+        page_sequence_split(&sequence, at, &right);
+        pages = at;
+        verify();
+        if (at < size) assert_int_equal(right.base, base + at);
+        while (pages > 0)
+            take(pages - 1 - (unsigned)random_below(2) * (pages / 2));
+        assert_int_equal(sequence.bytes, 0);
+        sequence = right;
+        pages = 0;
+        struct sequence_cursor cursor;
+        for (unsigned i = 0; i < sequence.pages; i++) {
+            page_sequence_at(&sequence, i, &cursor);
+            model[pages++] = *page_sequence_slot(&cursor);
+        }
+        assert_int_equal(pages, size - at);
+        insert(0, 3);
+        insert(pages, 3);
+        verify();
+        page_sequence_fini(&sequence);
+        pages = 0;
+    }
+}
+
 static void test_density(void **state) {
     (void)state;
     for (unsigned at_front = 0; at_front < 2; at_front++) {
@@ -128,6 +163,6 @@ static void test_density(void **state) {
 int main(void) {
     random_seed(3);
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_random), cmocka_unit_test(test_ordinals),
-                                       cmocka_unit_test(test_density)};
+                                       cmocka_unit_test(test_split), cmocka_unit_test(test_density)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -40,6 +40,8 @@ int cmd_config_set(struct call *call) {
     int shown = culprit.size > 128 ? 128 : (int)culprit.size;
     if (status == 0)
         reply_ok(call->reply);
+    else if (status == FIRN_EBUSY)
+        reply_error(call->reply, "-LOADING Redis is loading the dataset in memory");
     else if (status == FIRN_ENOTFOUND)
         reply_error_format(call->reply, "Unknown option or number of arguments for CONFIG SET - '%.*s'",
                            shown, (const char *)culprit.data);

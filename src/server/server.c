@@ -242,6 +242,10 @@ int server_shutdown(unsigned flags) {
 
 static int hook_config_set(const struct bytes *pairs, size_t count, int may_protected,
                            struct bytes *culprit_out, char error[SERVER_ERROR_BYTES]) {
+    for (size_t i = 0; load != NULL && i < count; i++) {
+        int id = config_find(pairs[2 * i]);
+        if (id >= 0 && (config_flags((enum config_id)id) & CONFIG_DENY_LOADING)) return FIRN_EBUSY;
+    }
     return config_set(pairs, count, may_protected, culprit_out, error);
 }
 _Static_assert(SERVER_ERROR_BYTES == CONFIG_ERROR_BYTES, "one size of error texts");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Streams in RDB: nodes as they are. Written as type 21, as Redis 7.2 and later do; 15 (5.0) and 19 (7.0) are
- * read.
+ * Streams in RDB: nodes as they are. Written as type 21, as Redis 7.2 and later do, or in files for older
+ * readers as 19 (7.0) where that loses nothing; 15 (5.0) is read.
  *
  *   n, n times: node ID (string of 16 bytes, big endian), listpack (string)
  *   entries, last ID                                      an ID: ms, sequence as lengths
@@ -41,7 +41,19 @@ static void write_id(struct bytes_builder *out, struct stream_id id) {
     rdb_write_length(out, id.seq);
 }
 
-static int encode_nodes(struct stream *stream, struct bytes_builder *out) {
+/* Readers before RDB 11 know no time of a consumer's last success: they take it for the time it was seen. */
+static uint8_t encode_type(const struct stream *stream) {
+    if (rdb_version_preferred >= 11) return RDB_TYPE_STREAM_LISTPACKS_3;
+    for (uint32_t i = 0; i < stream->group_count; i++) {
+        const struct stream_group *group = stream->groups[i];
+        for (uint32_t j = 0; j < group->consumer_count; j++)
+            if (group->consumers[j]->active_ms != group->consumers[j]->seen_ms)
+                return RDB_TYPE_STREAM_LISTPACKS_3;
+    }
+    return RDB_TYPE_STREAM_LISTPACKS_2;
+}
+
+static int encode_nodes(struct stream *stream, uint8_t type, struct bytes_builder *out) {
     struct stream_place place;
     rdb_write_length(out, stream->index.nodes);
     int more = stream_index_first(&stream->index, &place);
@@ -53,13 +65,13 @@ static int encode_nodes(struct stream *stream, struct bytes_builder *out) {
         if (error != 0) return error;
         rdb_write_string(out, bytes_of(id, sizeof id), 0);
         rdb_write_string(out, payload, 1);
-        error = type_encode_part(out, RDB_TYPE_STREAM_LISTPACKS_3);
+        error = type_encode_part(out, type);
         if (error != 0) return error;
     }
     return 0;
 }
 
-static int encode_group(const struct stream_group *group, struct bytes_builder *out) {
+static int encode_group(const struct stream_group *group, uint8_t type, struct bytes_builder *out) {
     int error = 0;
     rdb_write_string(out, stream_group_name(group), 1);
     write_id(out, group->last_id);
@@ -72,20 +84,20 @@ static int encode_group(const struct stream_group *group, struct bytes_builder *
         write_raw_id(out, pending->id);
         rdb_write_ms(out, pending->delivered_ms);
         rdb_write_length(out, pending->deliveries);
-        error = type_encode_part(out, RDB_TYPE_STREAM_LISTPACKS_3);
+        error = type_encode_part(out, type);
     }
     rdb_write_length(out, group->consumer_count);
     for (uint32_t i = 0; error == 0 && i < group->consumer_count; i++) {
         const struct stream_consumer *consumer = group->consumers[i];
         rdb_write_string(out, stream_consumer_name(consumer), 1);
         rdb_write_ms(out, consumer->seen_ms);
-        rdb_write_ms(out, consumer->active_ms);
+        if (type >= RDB_TYPE_STREAM_LISTPACKS_3) rdb_write_ms(out, consumer->active_ms);
         rdb_write_length(out, consumer->pending.records);
         const struct stream_id *id;
         at = (struct id_list_place){0, 0};
         for (; (id = id_list_at(&consumer->pending, at)) != NULL; at = id_list_next(&consumer->pending, at))
             write_raw_id(out, *id);
-        error = type_encode_part(out, RDB_TYPE_STREAM_LISTPACKS_3);
+        error = type_encode_part(out, type);
     }
     return error;
 }
@@ -93,11 +105,11 @@ static int encode_group(const struct stream_group *group, struct bytes_builder *
 int stream__encode(struct entry *entry, struct bytes_builder *out, uint8_t *rdb_type_out) {
     struct stream *stream = stream_of(entry);
     size_t begin = out->size;
-    *rdb_type_out = RDB_TYPE_STREAM_LISTPACKS_3;
+    *rdb_type_out = encode_type(stream);
     int error = stream_touch_range(entry, id_min, id_max, 0, 0);
     if (error == 0) error = stream_know_first(entry);
     if (error != 0) return error;
-    error = encode_nodes(stream, out);
+    error = encode_nodes(stream, *rdb_type_out, out);
     if (error != 0) {
         if (out->size > begin) out->size = begin;
         return error;
@@ -109,7 +121,7 @@ int stream__encode(struct entry *entry, struct bytes_builder *out, uint8_t *rdb_
     rdb_write_length(out, stream->entries_added);
     rdb_write_length(out, stream->group_count);
     for (uint32_t i = 0; error == 0 && i < stream->group_count; i++)
-        error = encode_group(stream->groups[i], out);
+        error = encode_group(stream->groups[i], *rdb_type_out, out);
     return error;
 }
 

@@ -58,6 +58,10 @@ def commands_of_everything(rng, types, keys):
         if "stream" in types:
             for j in range(min(size, 130)):
                 out.append(("XADD", "stream:%d" % i, "%d-%d" % (j + 1, i), "f", "v%d" % j, "g", j))
+            out.append(("XDEL", "stream:%d" % i, "2-%d" % i))
+            for group in range(i % 3):
+                out.append(("XGROUP", "CREATE", "stream:%d" % i, "group:%d" % group, "0"))
+                out.append(("XREADGROUP", "GROUP", "group:%d" % group, "consumer", "COUNT", 3, "STREAMS", "stream:%d" % i, ">"))
         if i % 3 == 0:
             out.append(("PEXPIREAT", "string:%d" % i, later + i))
             out.append(("PEXPIREAT", "hash:%d" % i, later - i))
@@ -88,7 +92,9 @@ def value(client, key, kind):
     if kind == "zset":
         flat = client("ZRANGE", key, 0, -1, "WITHSCORES")  # 7.0 prints 17 digits, 7.4 as few as needed
         return [(member, float(score)) for member, score in zip(flat[::2], flat[1::2])]
-    return client("XRANGE", key, "-", "+")
+    groups = [dict(zip(group[::2], group[1::2])) for group in client("XINFO", "GROUPS", key)]
+    pending = [client("XPENDING", key, group[b"name"], "-", "+", 10) for group in groups]
+    return client("XRANGE", key, "-", "+"), groups, [[one[:2] + one[3:] for one in rows] for rows in pending]
 
 
 def content(client):
@@ -177,6 +183,7 @@ class Files(WithFolder):
             self.assertEqual(r("DEBUG", "DIGEST"), c("DEBUG", "DIGEST"))
             for key in ("string:0", "hash:1", "set:2", "integers:0", "list:1", "zset:1", "stream:1"):
                 self.assertEqual(r("DEBUG", "DIGEST-VALUE", key), c("DEBUG", "DIGEST-VALUE", key))
+            r("FLUSHALL")
             fill(r, 3, 30 // FACTOR, types_of(c))
             before, digest = plain(content(r)), r("DEBUG", "DIGEST")
             self.assertEqual(r("SAVE"), "OK")
@@ -224,6 +231,17 @@ class Files(WithFolder):
         c("DEL", "h", "large")
         self.assertEqual(c("SAVE"), "OK")
         self.assertEqual(self.file()[:9], b"REDIS0010")
+        if "stream" in types_of(c):
+            c("XADD", "stream", "1-1", "f", "v")
+            c("XGROUP", "CREATE", "stream", "g", "0")
+            c("XREADGROUP", "GROUP", "g", "reader", "STREAMS", "stream", ">")
+            self.assertEqual(c("DEBUG", "RELOAD"), "OK")
+            self.assertEqual(self.file()[:9], b"REDIS0010")
+            c("XGROUP", "CREATECONSUMER", "stream", "g", "idle")
+            full = c("XINFO", "STREAM", "stream", "FULL")
+            self.assertEqual(c("DEBUG", "RELOAD"), "OK")
+            self.assertEqual(self.file()[:9], b"REDIS0011")
+            self.assertEqual(c("XINFO", "STREAM", "stream", "FULL"), full)
 
     def test_without_checksum(self):
         server = self.server("--rdbchecksum", "no")
@@ -509,7 +527,7 @@ class Loading(WithFolder):
                     self.assertEqual({one.decode(): two for one, two in found}, {one: float(two) for one, two in data.items()})
                 else:
                     items = [(one["id"], one["items"]) for one in data["entries"]]
-                    self.assertEqual([(one.decode(), {a.decode(): b.decode() for a, b in zip(fields[::2], fields[1::2])}) for one, fields in found], items)
+                    self.assertEqual([(one.decode(), {a.decode(): b.decode() for a, b in zip(fields[::2], fields[1::2])}) for one, fields in found[0]], items)
 
 
 class Failures(WithFolder):

@@ -152,7 +152,6 @@ static int add(struct call *call, struct addition *addition) {
         cmd_geo__discard(entry);
     } else if (is_new) {
         db_insert(call->db, entry);
-        call_notify(call, NOTIFY_NEW, "new", key);
     }
     if (added + updated > 0) {
         call_changed(call, key);

@@ -374,7 +374,6 @@ static int store_found(struct search *search) {
             db_replace(call->db, db_changing(call->db, old), result);
         } else {
             db_insert(call->db, result);
-            call_notify(call, NOTIFY_NEW, "new", key);
         }
         call_changed(call, key);
         call_notify(call, NOTIFY_ZSET, search->form == FORM_OPTIONS ? "geosearchstore" : "georadiusstore",

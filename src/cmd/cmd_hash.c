@@ -97,7 +97,6 @@ static int create_with_pairs(struct call *call, size_t pairs, size_t bytes_max, 
     }
     *created_out = entry->size;
     db_insert(call->db, entry);
-    call_notify(call, NOTIFY_NEW, "new", call->argv[1]);
     return 0;
 }
 
@@ -309,7 +308,6 @@ static int set_incremented(struct call *call, struct entry *entry, struct bytes 
             return error;
         }
         db_insert(call->db, entry);
-        call_notify(call, NOTIFY_NEW, "new", key);
     } else {
         entry = db_changing(call->db, entry);
         error = hash_set(entry, call->argv[2], value, HASH_KEEP_EXPIRY, NULL);

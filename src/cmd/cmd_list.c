@@ -64,7 +64,6 @@ static int push_new(struct call *call, enum list_end end) {
     }
     reply_integer(call->reply, entry->size);
     db_insert(call->db, entry);
-    call_notify(call, NOTIFY_NEW, "new", call->argv[1]);
     call_changed(call, call->argv[1]);
     call_notify(call, NOTIFY_LIST, cmd_list__push_name(end), call->argv[1]);
     return 0;

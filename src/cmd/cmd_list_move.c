@@ -62,7 +62,6 @@ static void move_announce(struct call *call, const struct move *move, struct ent
     if (!is_empty) list_shrunk(move->source);
     if (fresh != NULL) {
         db_insert(call->db, fresh);
-        call_notify(call, NOTIFY_NEW, "new", to);
     }
     call_changed(call, to);
     call_notify(call, NOTIFY_LIST, cmd_list__push_name(move->to), to);

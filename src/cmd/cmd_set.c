@@ -51,7 +51,6 @@ static int create_with_members(struct call *call, int64_t *added_out) {
     }
     *added_out = entry->size;
     db_insert(call->db, entry);
-    call_notify(call, NOTIFY_NEW, "new", call->argv[1]);
     return 0;
 }
 
@@ -187,7 +186,6 @@ static void move_announce(struct call *call, struct entry *source, struct entry 
     cmd_set__delete_if_empty(call, from, source);
     if (fresh != NULL) {
         db_insert(call->db, fresh);
-        call_notify(call, NOTIFY_NEW, "new", to);
     }
     if (!added) return;
     call_changed(call, to);

@@ -194,7 +194,6 @@ static int store_result(struct call *call, struct algebra *algebra, const char *
         db_replace(call->db, db_changing(call->db, old), result);
     } else {
         db_insert(call->db, result);
-        call_notify(call, NOTIFY_NEW, "new", key);
     }
     call_changed(call, key);
     call_notify(call, NOTIFY_SET, event, key);

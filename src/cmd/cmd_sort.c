@@ -448,7 +448,6 @@ static int store(struct sort *sort) {
         db_replace(call->db, db_changing(call->db, old), result);
     } else if (result != NULL) {
         db_insert(call->db, result);
-        call_notify(call, NOTIFY_NEW, "new", key);
     } else if (old != NULL) {
         db_delete(call->db, db_changing(call->db, old));
     }

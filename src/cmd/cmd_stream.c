@@ -387,7 +387,6 @@ int cmd_xadd(struct call *call) {
             return reply_add_failed(call, error);
         }
         db_insert(call->db, entry);
-        call_notify(call, NOTIFY_NEW, "new", call->argv[1]);
         return finish_add(call, entry, &options, id);
     }
     int error = options.trim.by == STREAM_TRIM_NONE ? 0 : stream_trim_touch(entry, &options.trim, 1);

@@ -100,7 +100,6 @@ int cmd_xgroup_create(struct call *call) {
     if (entry == NULL) {
         entry = stream_create(key);
         db_insert(call->db, entry);
-        call_notify(call, NOTIFY_NEW, "new", key);
     }
     entry = db_changing(call->db, entry);
     if (stream_group_create(stream_of(entry), call->argv[3], id, options.entries_read) == NULL)

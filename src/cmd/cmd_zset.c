@@ -53,7 +53,6 @@ int cmd_zset__store(struct call *call, struct bytes key, struct entry *result, c
         db_replace(call->db, db_changing(call->db, old), result);
     } else {
         db_insert(call->db, result);
-        call_notify(call, NOTIFY_NEW, "new", key);
     }
     call_changed(call, key);
     call_notify(call, NOTIFY_ZSET, event, key);
@@ -187,7 +186,6 @@ static int zadd_apply(struct zadd *zadd, struct bytes key) {
             return error;
         }
         db_insert(call->db, entry);
-        call_notify(call, NOTIFY_NEW, "new", key);
         return 0;
     }
     if (zadd->count > 1) {

@@ -389,7 +389,7 @@ unsigned evict_victims_of(struct entry *entry, unsigned db, int from, uint64_t *
     struct object *object = page_ref_object(entry_ref(entry));
     struct type_victim found[OBJECT_SCAN];
     unsigned count = 0;
-    type_keeps_hot = 0; /* by order, not by pressure */
+    type_keeps_hot = 0;                                      /* by order, not by pressure */
     while (count < limit && *cursor_inout < object->pages) { /* the object's own sweep, once around */
         unsigned most = limit - count < OBJECT_SCAN ? limit - count : OBJECT_SCAN;
         uint64_t left = object->pages - *cursor_inout;

@@ -5,6 +5,8 @@
 
 #include "cmd/cmd_list_internal.h"
 #include "cmd/command.h"
+#include "cmd/stream_reply.h"
+#include "types/list_page.h"
 
 /* --- by number --- */
 
@@ -79,6 +81,33 @@ static int range_receive(struct bytes element, void *ctx) {
     return 0;
 }
 
+/* struct stream_plan: a list page. */
+static int range_emit(struct stream_plan *plan, struct bytes payload, struct reply *reply) {
+    struct list_view view;
+    struct list_element element;
+    char digits[NUMBER_INT_TEXT_MAX];
+    int error = list_page_open(payload, &view);
+    if (error == 0) error = list_page_at(&view, (uint32_t)plan->skip, &element);
+    if (error != 0) return error;
+    plan->skip = 0;
+    int more = 1;
+    while (more == 1 && plan->written < plan->wanted) {
+        reply_bulk(reply, list_element_text(&element, digits));
+        plan->written++;
+        more = list_page_next(&view, &element, &element);
+    }
+    return more < 0 ? more : 0;
+}
+
+/* Elements on many pages: as a stream. The header is written. */
+static int range_stream(struct call *call, struct entry *entry, uint64_t first, uint64_t count,
+                        size_t pages) {
+    struct stream_plan plan = {.emit = range_emit, .wanted = count};
+    uint64_t *refs = stream_reply_refs(pages);
+    pages = list_range_refs(entry, first, count, refs, &plan.skip);
+    return stream_reply_start(call, refs, pages, &plan);
+}
+
 int cmd_lrange(struct call *call) {
     struct entry *entry;
     int64_t start, stop;
@@ -88,6 +117,11 @@ int cmd_lrange(struct call *call) {
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_LIST, &entry));
     count = entry != NULL ? resolve_range(entry, start, stop, &first) : 0;
     reply_array(call->reply, count);
+    if (count > STREAM_PAGES_MIN) { /* so many pages at most */
+        uint64_t skip;
+        size_t pages = list_range_refs(entry, first, count, NULL, &skip);
+        if (stream_reply_applies(call, pages)) return range_stream(call, entry, first, count, pages);
+    }
     return count > 0 ? list_range(entry, first, count, 0, range_receive, call->reply) : 0;
 }
 

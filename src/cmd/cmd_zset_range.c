@@ -8,7 +8,9 @@
 
 #include "cmd/cmd_zset_internal.h"
 #include "cmd/command.h"
+#include "cmd/stream_reply.h"
 #include "page/fault.h"
+#include "types/score_page.h"
 
 #define SCORE_TEXT_MAX 512u
 
@@ -113,6 +115,44 @@ int cmd_zset__reply_span(struct call *call, struct entry *entry, struct zset_spa
     return span.count > 0 ? zset_each(entry, span, reverse, reply_element, &run) : 0;
 }
 
+#define SPAN_REVERSE     0x1u
+#define SPAN_WITH_SCORES 0x2u
+#define SPAN_PAIRS       0x4u
+
+/* struct stream_plan: a score page. */
+static int span_emit(struct stream_plan *plan, struct bytes payload, struct reply *reply) {
+    struct span_reply run = {.reply = reply,
+                             .with_scores = (plan->flags & SPAN_WITH_SCORES) != 0,
+                             .pairs = (plan->flags & SPAN_PAIRS) != 0};
+    struct score_view view;
+    int error = score_page_open(payload, 1, &view);
+    if (error != 0) return error;
+    if (plan->skip >= view.count) return FIRN_ECORRUPT;
+    for (uint32_t i = (uint32_t)plan->skip; i < view.count && plan->written < plan->wanted; i++) {
+        uint32_t index = plan->flags & SPAN_REVERSE ? view.count - 1 - i : i;
+        reply_element(score_view_member(&view, index), score_view_score(&view, index), &run);
+        plan->written++;
+    }
+    plan->skip = 0;
+    return 0;
+}
+
+/* Elements on many pages: as a stream. 0: they are not many. */
+static int span_stream(struct call *call, struct entry *entry, struct zset_span span, int reverse,
+                       int with_scores) {
+    struct stream_plan plan = {.emit = span_emit, .wanted = span.count};
+    int pairs = with_scores && call->reply->version > 2;
+    if (span.count <= STREAM_PAGES_MIN) return 0; /* so many pages at most */
+    size_t pages = zset_span_refs(entry, span, reverse, NULL, &plan.skip);
+    if (!stream_reply_applies(call, pages)) return 0;
+    uint64_t *refs = stream_reply_refs(pages);
+    zset_span_refs(entry, span, reverse, refs, &plan.skip);
+    plan.flags =
+        (reverse ? SPAN_REVERSE : 0) | (with_scores ? SPAN_WITH_SCORES : 0) | (pairs ? SPAN_PAIRS : 0);
+    reply_array(call->reply, with_scores && !pairs ? span.count * 2 : span.count);
+    return stream_reply_start(call, refs, pages, &plan);
+}
+
 /* --- ZRANGE and all its forms --- */
 
 struct zrange {
@@ -205,6 +245,10 @@ static int zrange_run(struct zrange *zrange) {
         zrange_limit(zrange, &span);
     }
     if (zrange->store) return zrange_store(zrange, entry, span);
+    if (entry != NULL) {
+        int error = span_stream(call, entry, span, zrange->reverse, zrange->with_scores);
+        if (error != 0) return error;
+    }
     return cmd_zset__reply_span(call, entry, span, zrange->reverse, zrange->with_scores);
 }
 

@@ -59,7 +59,11 @@ FIRN_MUST_USE int list_touch(struct entry *entry, uint64_t start, uint64_t count
  * list. */
 FIRN_MUST_USE int list_range(struct entry *entry, uint64_t start, uint64_t count, int backwards,
                              int (*receive)(struct bytes element, void *ctx), void *ctx);
-/* The same for all elements. */
+/* The pages of ${count} (> 0) elements from number ${start} on, in order: how many, their references in
+ * ${refs_out} (NULL: only count). *skip_out: elements on the first one that come before. */
+size_t list_range_refs(struct entry *entry, uint64_t start, uint64_t count, uint64_t *refs_out,
+                       uint64_t *skip_out);
+/* The same as list_range for all elements. */
 FIRN_MUST_USE int list_each(struct entry *entry, int (*receive)(struct bytes element, void *ctx), void *ctx);
 /* Element number ${index} (< size); its bytes are borrowed as by page_peek or in ${digits}. */
 FIRN_MUST_USE int list_at(struct entry *entry, uint64_t index, char digits[NUMBER_INT_TEXT_MAX],

@@ -95,6 +95,20 @@ int list_range(struct entry *entry, uint64_t start, uint64_t count, int backward
     }
 }
 
+size_t list_range_refs(struct entry *entry, uint64_t start, uint64_t count, uint64_t *refs_out,
+                       uint64_t *skip_out) {
+    struct list_place place;
+    size_t pages = 0;
+    list__open(entry, start, &place);
+    *skip_out = start - place.first;
+    do {
+        if (place.first >= start + count) break;
+        if (refs_out != NULL) refs_out[pages] = place.slot->ref;
+        pages++;
+    } while (list__next(&place));
+    return pages;
+}
+
 int list_each(struct entry *entry, int (*receive)(struct bytes element, void *ctx), void *ctx) {
     return list_range(entry, 0, entry->size, 0, receive, ctx);
 }

@@ -67,6 +67,11 @@ FIRN_MUST_USE int zset_touch_span(struct entry *entry, struct zset_span span);
  * bytes are borrowed for the call. */
 FIRN_MUST_USE int zset_each(struct entry *entry, struct zset_span span, int reverse,
                             int (*receive)(struct bytes member, double score, void *ctx), void *ctx);
+/* The pages of a large sorted set that hold the elements of ${span} (count > 0), in that order: how many (0:
+ * a small one), their references in ${refs_out} (NULL: only count). *skip_out: elements on the first one that
+ * come before, in that order. */
+size_t zset_span_refs(struct entry *entry, struct zset_span span, int reverse, uint64_t *refs_out,
+                      uint64_t *skip_out);
 /* Whether every page is in DRAM, so that nothing needs to be touched. */
 int zset_is_resident(const struct entry *entry);
 /* All elements from ${cursor} (0: start) on, page by page in an order of their own, until ${count} or more

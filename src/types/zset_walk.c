@@ -136,6 +136,28 @@ int zset_each(struct entry *entry, struct zset_span span, int reverse,
     }
 }
 
+size_t zset_span_refs(struct entry *entry, struct zset_span span, int reverse, uint64_t *refs_out,
+                      uint64_t *skip_out) {
+    struct zset_object *object = zset__object(entry);
+    struct score_path path;
+    uint64_t begin = reverse ? span.first + span.count - 1 : span.first;
+    size_t pages = 0;
+    *skip_out = 0;
+    if (object == NULL) return 0;
+    score_tree_find_rank(&object->tree, begin, &path);
+    *skip_out = begin - path.rank;
+    if (reverse) *skip_out = score_tree_count(&object->tree, &path) - 1 - *skip_out;
+    for (;;) {
+        if (refs_out != NULL) refs_out[pages] = *score_tree_ref(&object->tree, &path);
+        pages++;
+        if (reverse) {
+            if (path.rank <= span.first || !score_tree_previous(&object->tree, &path)) return pages;
+        } else if (!score_tree_next(&object->tree, &path) || path.rank >= span.first + span.count) {
+            return pages;
+        }
+    }
+}
+
 /* --- removing many --- */
 
 static int touch_member(struct bytes member, double score, void *ctx) {

@@ -31,15 +31,18 @@ def fill(server, key, command):
             batch = []
             for low in range(begin, min(last, begin + 2000), 10):
                 numbers = range(low, min(last, low + 10))
-                if command == "SADD":
+                if command in ("SADD", "RPUSH"):
                     words = [member(i) for i in numbers]
+                elif command == "ZADD":
+                    words = [part for i in numbers for part in (i, member(i))]
                 else:
                     words = [part for i in numbers for part in (b"f%07d" % i, member(i))]
                 batch.append((command, key, *words))
             problems.extend(reply for reply in client.pipeline(batch) if isinstance(reply, firn.ReplyError))
         client.close()
 
-    threads = [threading.Thread(target=part, args=(COUNT * i // 8, COUNT * (i + 1) // 8)) for i in range(8)]
+    parts = 1 if command == "RPUSH" else 8
+    threads = [threading.Thread(target=part, args=(COUNT * i // parts, COUNT * (i + 1) // parts)) for i in range(parts)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -157,6 +160,55 @@ class WholeCollections(unittest.TestCase):
             client("HLEN", "h")
             client("HKEYS", "h")
             self.assertEqual([reply if isinstance(reply, int) else len(reply) for reply in client("EXEC")], [count, count])
+            streams_end(writer)
+            client.close()
+            writer.close()
+
+    def test_list_larger_than_memory(self):
+        with tiered(str(MEMORY), None) as server:
+            client, writer = server.client(timeout=300), server.client()
+            count = fill(server, "l", "RPUSH")
+            with Watch(server) as watch:
+                client.send("LRANGE", "l", 0, -1)
+                time.sleep(0.005)
+                for number in range(300):
+                    writer("LSET", "l", number * (count // 300), "changed")
+                    writer("RPUSH", "l", "later")
+                reply = client.receive()
+                first = reply.index(member(1)) - 1  # a change or two may have come first
+                self.assertEqual([element for element in reply if element not in (b"changed", b"later")][-1], member(count - 1))
+                if first == 0 and reply[0] == member(0):
+                    self.assertEqual(reply, [member(i) for i in range(count)])
+                writer("LTRIM", "l", 0, count - 1)
+                reply = client("LRANGE", "l", 1001, -1001)
+                changed = {number * (count // 300) for number in range(300)}
+                self.assertEqual(reply, [b"changed" if i in changed else member(i) for i in range(1001, count - 1000)])
+            self.memory_fits(watch)
+            self.others_run(watch)
+            streams_end(writer)
+            client.close()
+            writer.close()
+
+    def test_sorted_set_larger_than_memory(self):
+        with tiered(str(MEMORY), None) as server:
+            client, writer = server.client(timeout=300), server.client()
+            count = fill(server, "z", "ZADD")
+            with Watch(server) as watch:
+                client.send("ZRANGE", "z", 0, -1)
+                time.sleep(0.05)
+                for number in range(0, count, count // 300):
+                    writer("ZREM", "z", member(number))
+                reply = client.receive()
+                self.assertEqual(reply, [member(i) for i in range(count)])
+                left = [i for i in range(count) if i % (count // 300) != 0]
+                reply = client("ZRANGE", "z", 500, -800, "REV", "WITHSCORES")
+                self.assertEqual(reply[::2], [member(i) for i in left[::-1][500:-799]])
+                self.assertEqual(list(map(int, reply[1::2])), left[::-1][500:-799])
+                client("HELLO", "3")
+                reply = client("ZRANGEBYSCORE", "z", 1000, "(%d" % (count - 1000), "WITHSCORES", "LIMIT", 100, 5000)
+                self.assertEqual(reply, [[member(i), float(i)] for i in left if 1000 <= i < count - 1000][100:5100])
+            self.memory_fits(watch)
+            self.others_run(watch)
             streams_end(writer)
             client.close()
             writer.close()

@@ -328,15 +328,20 @@ static int touch_sunk_keys(const struct call *call) {
     return error;
 }
 
-static int is_held(const struct command *command, unsigned db, struct bytes key) {
-    (void)command;
+static int is_held(unsigned db, struct bytes key) {
     return blocking_is_held(db_at(db), key);
+}
+
+static int is_queued_held(const struct command *command, unsigned db, struct bytes key) {
+    (void)command;
+    return is_held(db, key);
 }
 
 /* Whether a key of the command is held for a waiter (blocking.h, B1). */
 static int names_held_key(const struct call *call) {
     if (call->command->key_spec_count == 0 && (call->command->flags & COMMAND_WRITE)) return 1;
-    if (call->command->handler == cmd_exec) return transaction_each_key(call->client, is_held);
+    if (call->command->handler == cmd_exec) /* a watched key may be about to change */
+        return transaction_each_key(call->client, is_queued_held) || watch_each(call->client, is_held);
     unsigned positions[SUNK_KEYS_MAX];
     int count = command_keys(call->command, call->argv, call->argc, positions, NULL, SUNK_KEYS_MAX);
     for (int i = 0; i < count && i < (int)SUNK_KEYS_MAX; i++) {

@@ -106,6 +106,14 @@ size_t watch_count(const struct client *client) {
     return count;
 }
 
+int watch_each(const struct client *client, int (*visit)(unsigned db, struct bytes key)) {
+    for (const struct watch *watch = client->watches; watch != NULL; watch = watch->next_of_client) {
+        int stop = visit(watch->key->node.number, watch->key->node.name);
+        if (stop != 0) return stop;
+    }
+    return 0;
+}
+
 int watch_has_expired(const struct client *client) {
     for (const struct watch *watch = client->watches; watch != NULL; watch = watch->next_of_client) {
         const struct watched_key *key = watch->key;

@@ -28,6 +28,8 @@ void watch_add(struct client *client, struct db *db, struct bytes key);
 void watch_clear(struct client *client);
 /* How many keys ${client} watches. */
 size_t watch_count(const struct client *client);
+/* Call ${visit} for each key ${client} watches, with its database; nonzero stops and is returned. */
+int watch_each(const struct client *client, int (*visit)(unsigned db, struct bytes key));
 /* Whether a key has expired since it was watched (and is there still). */
 int watch_has_expired(const struct client *client);
 

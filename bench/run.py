@@ -68,10 +68,10 @@ class Server:
                 return int(line.split()[1]) * 1024
         return 0
 
-    def load(self, **options):
+    def load(self, timeout=None, **options):
         words = [word for name, value in options.items() for word in ("--" + name.replace("_", "-"), str(value))]
         result = subprocess.run(["taskset", "-c", CLIENT_CORE, arguments.load, "--port", str(self.port), "--pid", str(self.process.pid), *words],
-                                capture_output=True, text=True)
+                                capture_output=True, text=True, timeout=timeout)
         if not result.stdout:
             raise SystemExit(f"firn-load {' '.join(words)}: {result.stderr}")
         row = {name: value for name, value in re.findall(r"(\w+)=(\S+)", result.stdout)}
@@ -166,27 +166,38 @@ def tiers(memory_max, pmem=0, nvme=64 << 30):
 
 def fill():
     memory_max = (64 if arguments.quick else 256) << 20
-    print(f"\n## Load of ten times maxmemory ({memory_max >> 20} MB), pipeline 30, NVMe tier only, with a hot GET at 1,000/s beside it")
+    print(f"\n## Load of ten times maxmemory ({memory_max >> 20} MB), pipeline 30, NVMe tier only, with a hot GET at 1,000/s beside it; at most {arguments.fill_seconds:.0f} s "
+          "a case, or until the server refuses (64 B strings must: a key off DRAM still takes 28 bytes of it)")
     rows = []
     for kind, size in (("strings", 64), ("strings", 512), ("strings", 16384), ("hashes of 100 fields", 64), ("hashes of 100 fields", 512)):
         server = Server("firn", *tiers(memory_max))
         server.load(command="set", keys=100, first=900_000_000, operations=100, distribution="sequence", value_bytes=64)
         hot_client = server.load_start(command="get", keys=100, first=900_000_000, value_bytes=64, rate=1000, seconds=10_000, connections=1)
-        count, peak, failed = memory_max * 10 // size, 0, 0
+        count, done, peak, failed = memory_max * 10 // size, 0, 0, 0
         options = dict(command="set") if kind == "strings" else dict(command="hset", fields=100)
-        started, slice_size = time.time(), max(1, count // 40)
+        started, slice_size, why = time.time(), max(1, count // 100), ""
         for first in range(0, count, slice_size):
-            run = server.load(keys=slice_size, first=first, operations=slice_size, distribution="sequence", value_bytes=size, pipeline=30, connections=10, **options)
-            peak, failed = max(peak, server.resident("RssAnon")), failed + run["errors"]
+            left = arguments.fill_seconds - (time.time() - started)
+            if left <= 0:
+                why = "time is up"
+                break
+            try:
+                run = server.load(timeout=left + 10, keys=slice_size, first=first, operations=slice_size, seconds=left, distribution="sequence", value_bytes=size, pipeline=30,
+                                  connections=10, **options)
+            except subprocess.TimeoutExpired:
+                why = "writers are held back for good"
+                break
+            peak, failed, done = max(peak, server.resident("RssAnon")), failed + run["errors"], done + run["operations"] - run["errors"]
             if run["errors"]:
+                why = "refused"
                 break
         seconds = time.time() - started
         hot_client.terminate()
         facts = server.info("tiering")
         server.stop()
-        rows.append((f"{size} B {kind}", f"{first + slice_size if failed else count:,}", f"{failed:.0f}", f"{(first + slice_size) / seconds:,.0f}/s", f"{peak / memory_max:.2f}x",
-                     facts.get("tier_sync_faults", "?")))
-    table(("values", "keys or fields", "errors", "rate", "peak resident anonymous / maxmemory", "sync faults"), rows)
+        rows.append((f"{size} B {kind}", f"{done:,.0f}", f"{done * size / memory_max:.1f}x" + (f" ({why})" if why else ""), f"{failed:.0f}", f"{done / seconds:,.0f}/s",
+                     f"{peak / memory_max:.2f}x", facts.get("tier_sync_faults", "?")))
+    table(("values", "keys or fields", "values / maxmemory", "errors", "rate", "peak resident anonymous / maxmemory", "sync faults"), rows)
 
 
 def pauses():
@@ -291,6 +302,7 @@ parser.add_argument("--load", default=os.path.join(ROOT, "build-release/bench/fi
 parser.add_argument("--part", default=",".join(PARTS))
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--seconds", type=float, default=4)
+parser.add_argument("--fill-seconds", type=float, default=300, help="a case of the part fill ends after this")
 parser.add_argument("--folder", default=tempfile.gettempdir(), help="where the servers' folders go: the device to measure")
 parser.add_argument("--quick", action="store_true")
 arguments = parser.parse_args()

@@ -48,6 +48,7 @@
 #define ROCKS_THREADS_MAX       64u
 #define ROCKS_THREADS_DEFAULT   24u
 #define ROCKS_STACK_BYTES       (256u << 10)
+#define ROCKS_BACKGROUND_NICE   10
 #define ROCKS_STALL_MS_MAX      10000 /* a stopped writer fails its operations after this */
 #define ROCKS_DEAD_PERCENT      15u   /* dead share of the tier from which the worst chunk is compacted */
 #define ROCKS_DEAD_PERCENT_IDLE 8u
@@ -287,7 +288,10 @@ int rocks__complete(struct tier_backend *backend, struct tier_operation *operati
 void *rocks__reader_main(void *backend);
 void *rocks__writer_main(void *backend);
 
-/* rocks_reclaim.c: background threads. */
+/* rocks_reclaim.c: background threads. They (and the writer, and the engine's) run at a lower priority than
+ * commands, and do not interrupt them when they wake: when there is one core for all, commands come first;
+ * what they leave undone slows writers down, not readers. ${thread} 0: the calling one. */
+void rocks__lower_priority(pid_t thread);
 void *rocks__reclaimer_main(void *backend);
 void *rocks__keeper_main(void *backend);
 /* Bytes on the medium and on the way to it, as far as known; whether that is beyond what even dead space may

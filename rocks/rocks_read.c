@@ -39,6 +39,7 @@ struct rocks_reads {
     unsigned free_count, reading; /* slots */
     unsigned unsubmitted;         /* of those, not taken by the kernel yet */
     int fixed;                    /* buffers are registered */
+    int has_wake;                 /* an eventfd is registered */
     uint32_t align;               /* of file offsets in direct reads */
     uint8_t *buffers, *scratch;
     size_t outstanding;
@@ -76,6 +77,7 @@ struct rocks_reads *rocks__reads_create(struct tier_backend *backend, int wake_f
         memory_free(reads);
         return NULL;
     }
+    reads->has_wake = wake_fd > 0;
     (void)io_uring_register_ring_fd(
         &reads->ring); /* saves a look-up per enter; older kernels go on without */
     reads->align = backend->direct ? rocks__direct_align(backend->path) : 1;
@@ -172,6 +174,22 @@ static enum taken take(struct tier_backend *backend, struct tier_operation *oper
     return result;
 }
 
+/*
+ * The kernel signals the loop's eventfd when a block has come, but not while we look anyway: it would signal
+ * once more for what it hands out in our own calls. After switching it on again: whether something came
+ * meanwhile.
+ */
+static void signals_off(struct rocks_reads *reads) {
+    if (reads->has_wake) (void)io_uring_cq_eventfd_toggle(&reads->ring, 0);
+}
+
+static int signals_on(struct rocks_reads *reads) {
+    if (reads->has_wake) (void)io_uring_cq_eventfd_toggle(&reads->ring, 1);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    unsigned flags = __atomic_load_n(reads->ring.sq.kflags, __ATOMIC_RELAXED);
+    return io_uring_cq_ready(&reads->ring) > 0 || (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
 /* Hand what was started to the kernel; what it does not take now it is offered again. */
 static void flush(struct rocks_reads *reads) {
     if (reads->unsubmitted == 0) return;
@@ -194,7 +212,10 @@ size_t rocks__reads_submit(struct tier_backend *backend, struct tier_operation *
         FIRN_ASSERT(reads->waiting_head - reads->waiting_tail < ROCKS_QUEUE_OPERATIONS);
         reads->waiting[reads->waiting_head++ & (ROCKS_QUEUE_OPERATIONS - 1)] = operations[i];
     }
+    signals_off(reads);
     flush(reads);
+    /* What came meanwhile: nothing else may wake the loop for it. */
+    if (signals_on(reads)) backend->sink.wake(backend->sink.ctx);
     return others;
 }
 
@@ -275,6 +296,7 @@ int rocks__reads_collect(struct tier_backend *backend) {
     struct rocks_reads *reads = backend->own;
     if (reads == NULL || reads->reading == 0) return 0;
     struct io_uring_cqe *cqes[ROCKS_COLLECT_MAX];
+    signals_off(reads);
     flush(reads);
     unsigned count = io_uring_peek_batch_cqe(&reads->ring, cqes, ROCKS_COLLECT_MAX);
     for (unsigned i = 0; i < count; i++)
@@ -282,7 +304,7 @@ int rocks__reads_collect(struct tier_backend *backend) {
     io_uring_cq_advance(&reads->ring, count);
     start_waiting(backend);
     flush(reads);
-    return reads->unsubmitted > 0 || io_uring_cq_ready(&reads->ring) > 0;
+    return signals_on(reads) || reads->unsubmitted > 0;
 }
 
 void rocks__reads_drain(struct tier_backend *backend) {

@@ -6,6 +6,7 @@
  * its locks.
  */
 #include <dirent.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -21,7 +22,6 @@
 #define KEEPER_SLOW_TICKS   10 /* expensive numbers once a second */
 #define RECLAIMER_PERIOD_MS 100
 #define RETRY_MS            5000
-#define COMPACTION_NICE     5
 #define RATIO_BYTES_MIN     (64u << 20) /* the ratio on the medium is believed from here on */
 
 /* --- how much is used --- */
@@ -93,6 +93,7 @@ static int reclaim_pick(struct tier_backend *backend, uint64_t cleared_below, st
 
 void *rocks__reclaimer_main(void *ctx) {
     struct tier_backend *backend = ctx;
+    rocks__lower_priority(0);
     pthread_mutex_lock(&backend->lock);
     while (!backend->stopping) {
         uint64_t cleared_below = backend->cleared_below;
@@ -146,8 +147,13 @@ static void keeper_files(struct tier_backend *backend) {
     __atomic_store_n(&backend->known.files, files, __ATOMIC_RELAXED);
 }
 
-/* Compactions run at a somewhat lower priority than commands. The engine starts its threads late and names
- * them. */
+void rocks__lower_priority(pid_t thread) {
+    struct sched_param parameters = {0};
+    (void)sched_setscheduler(thread, SCHED_BATCH, &parameters);
+    (void)setpriority(PRIO_PROCESS, (id_t)thread, ROCKS_BACKGROUND_NICE);
+}
+
+/* The engine starts its threads late and names them. */
 static void keeper_lower_priority(void) {
     DIR *folder = opendir("/proc/self/task");
     if (folder == NULL) return;
@@ -157,8 +163,8 @@ static void keeper_lower_priority(void) {
         snprintf(name, sizeof name, "/proc/self/task/%s/comm", entry->d_name);
         FILE *file = fopen(name, "re");
         if (file == NULL) continue;
-        if (fgets(comm, sizeof comm, file) != NULL && strncmp(comm, "rocksdb:low", 11) == 0)
-            setpriority(PRIO_PROCESS, (id_t)strtoul(entry->d_name, NULL, 10), COMPACTION_NICE);
+        if (fgets(comm, sizeof comm, file) != NULL && strncmp(comm, "rocksdb:", 8) == 0)
+            rocks__lower_priority((pid_t)strtoul(entry->d_name, NULL, 10));
         fclose(file);
     }
     closedir(folder);
@@ -201,6 +207,7 @@ static void keeper_ratio(struct tier_backend *backend) {
 
 void *rocks__keeper_main(void *ctx) {
     struct tier_backend *backend = ctx;
+    rocks__lower_priority(0);
     pthread_mutex_lock(&backend->lock);
     for (unsigned tick = 0; !backend->stopping; tick++) {
         pthread_mutex_unlock(&backend->lock);

@@ -209,6 +209,7 @@ void *rocks__writer_main(void *ctx) {
     struct tier_backend *backend = ctx;
     struct tier_operation *operations[TIER_BATCH_OPERATIONS_MAX];
     rocksdb_writebatch_t *batch = rocksdb_writebatch_create();
+    rocks__lower_priority(0); /* the flush thread, which it starts, has it from here */
     size_t count;
     while ((count = rocks__queue_pop(&backend->writes, operations, TIER_BATCH_OPERATIONS_MAX, 1)) > 0)
         write_operations(backend, batch, operations, count);

@@ -42,7 +42,7 @@
 
 #define COMPLETIONS_AT_ONCE  32u
 #define COMPLETIONS_PER_TURN 1024u
-#define COMPLETIONS_US_MAX   300 /* per turn: a burst of them does not hold up commands */
+#define COMPLETIONS_US_MAX   150 /* at a time, twice a turn: a burst of them does not hold up commands */
 #define WAIT_US              20  /* between looks for completions, blocking */
 #define MEMORY_DECAY_MS      300 /* short, as resident memory is what is promised */
 

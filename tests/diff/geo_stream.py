@@ -60,7 +60,7 @@ class GeoStream:
         rng, key = self.rng, self.key()
         word = rng.choice((
             "GEOADD", "GEOADD", "GEOADD", "GEODIST", "GEOHASH", "GEOPOS", "GEOSEARCH", "GEOSEARCH", "GEOSEARCH", "GEOSEARCHSTORE", "GEORADIUS",
-            "GEORADIUS_RO", "GEORADIUSBYMEMBER", "GEORADIUSBYMEMBER_RO", "DEL", "SET", "OBJECT", "ODD"))
+            "GEORADIUS_RO", "GEORADIUSBYMEMBER", "GEORADIUSBYMEMBER_RO", "ZRANGE", "ZADD", "DEL", "SET", "OBJECT", "ODD"))
         withs = ("WITHDIST", "WITHCOORD", "WITHHASH")
         if word == "GEOADD":
             options = rng.choice(((), (), (), ("NX",), ("XX",), ("CH",), ("CH", "NX"), ("XX", "NX"), ("NOPE",)))

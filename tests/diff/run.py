@@ -161,6 +161,8 @@ def run(client, command):
         return steady(command, "error: " + str(error)) if command[0].startswith("X") else "error: " + str(error)
     if command[0].startswith(("Z", "BZ")):
         reply = without_signs(reply)
+    if command[0] == "ZRANGE" and command[-1] == "WITHSCORES" and isinstance(reply, list):  # 7.4 prints scores with fewer digits
+        reply = list(zip(reply[::2], (float(score) for score in reply[1::2])))
     if command[0] == "ZSCAN" and isinstance(reply, list):
         return [reply[0], sorted(zip(reply[1][::2], reply[1][1::2]))]
     if command[0] == "ZRANDMEMBER" and isinstance(reply, list):

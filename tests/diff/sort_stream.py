@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Random SORTs for run.py, over lists and sets of numbers and words, with keys and hashes for BY and GET. Equal weights with LIMIT and ALPHA are
+"""Random SORTs for run.py, over lists, sets and sorted sets of numbers and words, with keys and hashes for BY and GET. Equal weights with LIMIT and ALPHA are
 avoided: Redis sorts those as it happens."""
 import random
 
@@ -42,9 +42,13 @@ class SortStream:
 
     def next(self):
         rng, key = self.rng, self.key()
-        word = rng.choice(("RPUSH", "RPUSH", "SADD", "SET", "HSET", "HSET", "SORT", "SORT", "SORT", "SORT", "SORT_RO", "LRANGE", "DEL", "OBJECT", "ODD"))
+        word = rng.choice(("RPUSH", "RPUSH", "SADD", "ZADD", "ZSORT", "SET", "HSET", "HSET", "SORT", "SORT", "SORT", "SORT", "SORT_RO", "LRANGE", "DEL", "OBJECT", "ODD"))
         if word == "RPUSH":
             return (word if int(key[1:]) < 4 else "SADD", key) + tuple(self.element(key) for _ in range(rng.choice((1, 5, 40))))
+        if word == "ZADD":
+            return (word, "zset") + tuple(part for _ in range(10) for part in (rng.randrange(10**6), rng.randrange(500)))
+        if word == "ZSORT":
+            return ("SORT", "zset") + tuple(option for option in self.options(True) if option != "ALPHA")
         if word == "SADD":
             return ("SADD", "k5") + tuple("word:%d" % rng.randrange(400) for _ in range(20))
         if word == "SET":  # weights differ from one another
@@ -66,6 +70,6 @@ class SortStream:
         if word == "DEL":
             return (word, rng.choice((key, "to", "weight:" + self.element(key)))) if rng.random() < 0.4 else ("EXISTS", key)
         if word == "OBJECT":
-            return ("TYPE", rng.choice(("to", key)))
+            return ("TYPE", rng.choice(("to", key, "zset")))
         return rng.choice((("SORT", "none", "STORE", "to"), ("SORT",), ("SORT", "weight:1"), ("COMMAND", "GETKEYS", "SORT", "abc", "STORE", "a", "BY", "store", "STORE", "b"),
                            ("COMMAND", "GETKEYS", "SORT", "abc"), ("LPUSH", "weight:odd", "x"), ("SORT", "string"), ("SORT", "none", "NOPE"), ("SET", "string", "x")))

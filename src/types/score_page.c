@@ -68,8 +68,23 @@ int score_page_open(struct bytes payload, int untrusted, struct score_view *view
     return check_elements(view, payload.size - fixed);
 }
 
+/* The first element with a score not below ${score}; no branch to guess wrong. */
+static uint32_t lower_bound(const struct score_view *view, double score) {
+    uint32_t base = 0, left = view->count;
+    while (left > 1) {
+        uint32_t half = left / 2;
+        base += half & (0u - (uint32_t)(score_view_score(view, base + half - 1) < score));
+        left -= half;
+    }
+    return left == 0 ? 0 : base + (uint32_t)(score_view_score(view, base) < score);
+}
+
 uint32_t score_view_position(const struct score_view *view, const struct score_key *key) {
     uint32_t low = 0, high = view->count;
+    if (key->kind != SCORE_KEY_MEMBER) {
+        low = lower_bound(view, key->score);
+        if (low == high || score_view_score(view, low) != key->score) return low;
+    }
     while (low < high) {
         uint32_t middle = (low + high) / 2;
         if (score_key_passes(key, score_view_score(view, middle), score_view_member(view, middle))) {

@@ -159,6 +159,16 @@ void score_tree_fini(struct score_tree *tree) {
 /* The last child whose separator is left of ${key}; the first one has none. */
 static inline unsigned node_find(const struct score_node *node, const struct score_key *key) {
     unsigned low = 1, high = node->children;
+    if (key->kind != SCORE_KEY_MEMBER) { /* the first one not below the score; no branch to guess wrong */
+        unsigned left = high - low;
+        while (left > 1) {
+            unsigned half = left / 2;
+            low += half & (0u - (unsigned)(node->scores[low + half - 1] < key->score));
+            left -= half;
+        }
+        if (left == 1) low += (unsigned)(node->scores[low] < key->score);
+        if (low == high || node->scores[low] != key->score) return low - 1;
+    }
     while (low < high) {
         unsigned middle = (low + high) / 2;
         if (score_key_passes(key, node->scores[middle], separator_bytes(node->members[middle]))) {
@@ -177,11 +187,23 @@ void score_tree_find(const struct score_tree *tree, const struct score_key *key,
         unsigned slot = node_find(node, key);
         path->nodes[level] = node;
         path->slots[level] = (uint16_t)slot;
-        for (unsigned i = 0; i < slot; i++)
-            path->rank += node->counts[i];
         if (level + 1 == tree->depth) return;
         node = node_child(node, slot);
     }
+}
+
+uint64_t score_tree_rank(const struct score_tree *tree, struct score_path *path) {
+    uint64_t even = 0, odd = 0; /* two sums beside each other */
+    for (unsigned level = 0; level < tree->depth; level++) {
+        const uint64_t *counts = path->nodes[level]->counts;
+        unsigned slot = path->slots[level], i = 0;
+        for (; i + 2 <= slot; i += 2) {
+            even += counts[i];
+            odd += counts[i + 1];
+        }
+        if (i < slot) even += counts[i];
+    }
+    return path->rank = even + odd;
 }
 
 void score_tree_find_rank(const struct score_tree *tree, uint64_t rank, struct score_path *path) {
@@ -226,6 +248,20 @@ int score_tree_previous(const struct score_tree *tree, struct score_path *path) 
         path->slots[level + 1] = (uint16_t)(child->children - 1);
     }
     path->rank -= score_tree_count(tree, path);
+    return 1;
+}
+
+int score_tree_is_first(const struct score_tree *tree, const struct score_path *path) {
+    for (unsigned level = 0; level < tree->depth; level++) {
+        if (path->slots[level] > 0) return 0;
+    }
+    return 1;
+}
+
+int score_tree_is_last(const struct score_tree *tree, const struct score_path *path) {
+    for (unsigned level = 0; level < tree->depth; level++) {
+        if (path->slots[level] + 1u < path->nodes[level]->children) return 0;
+    }
     return 1;
 }
 

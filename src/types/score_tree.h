@@ -44,7 +44,8 @@ struct score_tree {
 struct score_path {
     struct score_node *nodes[SCORE_DEPTH_MAX];
     uint16_t slots[SCORE_DEPTH_MAX];
-    uint64_t rank; /* elements in the leaves before */
+    uint64_t
+        rank; /* elements in the leaves before; after score_tree_find only once score_tree_rank was called */
 };
 
 /* One leaf ${ref} with ${count} elements. */
@@ -55,11 +56,17 @@ void score_tree_fini(struct score_tree *tree);
 /* The leaf in which the boundary ${key} lies: everything in leaves before is left of it, nothing in leaves
  * after. An element belongs into the leaf of the key right after it. */
 void score_tree_find(const struct score_tree *tree, const struct score_key *key, struct score_path *path_out);
+/* Elements in the leaves before that of ${path}, which score_tree_find does not count; puts them there. */
+uint64_t score_tree_rank(const struct score_tree *tree, struct score_path *path);
 /* The leaf of the element number ${rank} (< elements). */
 void score_tree_find_rank(const struct score_tree *tree, uint64_t rank, struct score_path *path_out);
 /* The leaf after / before: 1, or 0 at the end (path unchanged). */
 int score_tree_next(const struct score_tree *tree, struct score_path *path);
 int score_tree_previous(const struct score_tree *tree, struct score_path *path);
+
+/* Whether it is the first / the last leaf of all. */
+int score_tree_is_first(const struct score_tree *tree, const struct score_path *path);
+int score_tree_is_last(const struct score_tree *tree, const struct score_path *path);
 
 uint64_t *score_tree_ref(const struct score_tree *tree, const struct score_path *path);
 uint32_t score_tree_count(const struct score_tree *tree, const struct score_path *path);

@@ -182,7 +182,7 @@ int zset_rank(struct entry *entry, struct bytes member, double *score_out, uint6
     int error = zset_members__find(object, hash_key(member), member, ZSET__PROMOTE, score_out);
     if (error == 0)
         error = locate_element(object, *score_out, member, ZSET__PROMOTE, &path, &slot, &view, &index);
-    if (error == 0) *rank_out = path.rank + index;
+    if (error == 0) *rank_out = score_tree_rank(&object->tree, &path) + index;
     return error;
 }
 
@@ -251,7 +251,7 @@ static int key_rank(struct entry *entry, const struct score_key *key, uint64_t *
         score_tree_find(&object->tree, key, &path);
         int error = leaf_open(object, &path, ZSET__PROMOTE, &slot, &view, NULL);
         if (error != 0) return error;
-        before = path.rank;
+        before = score_tree_rank(&object->tree, &path);
     }
     *rank_out = before + score_view_position(&view, key);
     return 0;
@@ -352,44 +352,68 @@ static int leaf_alone(struct zset_object *object, const struct score_path *path,
     return 0;
 }
 
-static int path_is_last(const struct score_tree *tree, const struct score_path *path, uint32_t count) {
-    return path->rank + count == tree->elements;
-}
+#define NO_ROOM 1 /* leaf_try: the leaf is to be split first */
 
-/* Put an element that is not there into the tree. The page that it goes into must be ready. */
-static int leaf_insert(struct zset_object *object, double score, struct bytes member) {
+/* Put an element into the leaf that it belongs into, if that has room. What was opened of the leaf is void
+ * then; the path stays. */
+static int leaf_try(struct zset_object *object, const struct score_path *path, double score,
+                    struct bytes member) {
     struct score_key key = key_right_of(score, member);
-    struct score_path path;
     struct zset__slot slot;
     struct score_view view;
     struct bytes payload;
+    struct page *page;
+    int error = leaf_open(object, path, ZSET__STILL, &slot, &view, &payload);
+    if (error != 0) return error;
+    size_t bytes = score_page_bytes_with(payload, member.size);
+    if (view.count > 0 && bytes > SCORE_PAGE_SPLIT_BYTES) return NO_ROOM;
+    if (bytes > PAGE_BYTES_MAX) return FIRN_ETOOBIG;
+    uint32_t position = score_view_position(&view, &key);
+    error = page_write(slot.ref, bytes, &page);
+    if (error != 0) return zset__error(error);
+    score_page_insert(page, position, score, member);
+    zset__slot_close(&slot);
+    score_tree_add(&object->tree, path, 1);
+    return 0;
+}
+
+/* Make room for an element in the full leaf that it belongs into, or put it into one of its own: *done_out.
+ * The path is void then. */
+static int leaf_make_room(struct zset_object *object, const struct score_path *path, double score,
+                          struct bytes member, int *done_out) {
+    struct score_key key = key_right_of(score, member);
+    struct zset__slot slot;
+    struct score_view view;
+    int error = leaf_open(object, path, ZSET__STILL, &slot, &view, NULL);
+    if (error != 0) return error;
+    uint32_t position = score_view_position(&view, &key);
+    size_t bytes_alone = score_page_bytes_with(bytes_of(NULL, 0), member.size);
+    int alone = view.count == 1 || bytes_alone > SCORE_PAGE_SPLIT_BYTES / 2;
+    if (bytes_alone > PAGE_BYTES_MAX) return FIRN_ETOOBIG;
+    *done_out = 1;
+    if (position == view.count && (alone || score_tree_is_last(&object->tree, path)))
+        return leaf_alone(object, path, &view, 0, score, member);
+    if (position == 0 && (alone || score_tree_is_first(&object->tree, path)))
+        return leaf_alone(object, path, &view, 1, score, member);
+    *done_out = 0;
+    return leaf_cut(object, path, &view,
+                    alone && position > 0 && position < view.count ? position : leaf_middle(&view));
+}
+
+/* Put an element that is not there into the tree, beginning with the leaf of ${path}, where it belongs and
+ * which is ready. NO_ROOM became 0 on the way; *moved_out: paths and slots are void. */
+static int leaf_insert(struct zset_object *object, struct score_path *path, double score, struct bytes member,
+                       int *moved_out) {
+    struct score_key key = key_right_of(score, member);
+    int done = 0;
+    *moved_out = 0;
     for (;;) {
-        score_tree_find(&object->tree, &key, &path);
-        int error = leaf_open(object, &path, ZSET__STILL, &slot, &view, &payload);
-        if (error != 0) return error;
-        uint32_t position = score_view_position(&view, &key);
-        size_t bytes = score_page_bytes_with(payload, member.size);
-        if (bytes > PAGE_BYTES_MAX) {
-            if (score_page_bytes_with(bytes_of(NULL, 0), member.size) > PAGE_BYTES_MAX) return FIRN_ETOOBIG;
-        }
-        if (view.count == 0 || bytes <= SCORE_PAGE_SPLIT_BYTES) {
-            struct page *page;
-            error = page_write(slot.ref, bytes, &page);
-            if (error != 0) return zset__error(error);
-            score_page_insert(page, position, score, member);
-            zset__slot_close(&slot);
-            score_tree_add(&object->tree, &path, 1);
-            return 0;
-        }
-        int alone = view.count == 1 ||
-                    score_page_bytes_with(bytes_of(NULL, 0), member.size) > SCORE_PAGE_SPLIT_BYTES / 2;
-        if (position == view.count && (alone || path_is_last(&object->tree, &path, view.count)))
-            return leaf_alone(object, &path, &view, 0, score, member);
-        if (position == 0 && (alone || path.rank == 0))
-            return leaf_alone(object, &path, &view, 1, score, member);
-        uint32_t cut = alone && position > 0 && position < view.count ? position : leaf_middle(&view);
-        error = leaf_cut(object, &path, &view, cut);
-        if (error != 0) return error;
+        int error = leaf_try(object, path, score, member);
+        if (error != NO_ROOM) return error;
+        *moved_out = 1;
+        error = leaf_make_room(object, path, score, member, &done);
+        if (error != 0 || done) return error;
+        score_tree_find(&object->tree, &key, path);
     }
 }
 
@@ -516,68 +540,71 @@ static void page_rescore(struct page *page, uint32_t index, double score, struct
 }
 
 /* An element joins a large sorted set. */
-static int large_add(struct zset_object *object, uint64_t hash, struct bytes member, double score) {
+static int large_add(struct zset_object *object, struct zset_members__change *change, struct bytes member,
+                     double score) {
     struct score_key key = key_right_of(score, member);
     struct score_path path;
+    int moved;
     score_tree_find(&object->tree, &key, &path);
     int error = zset__touch_ref(*score_tree_ref(&object->tree, &path));
-    if (error == 0) error = zset_members__put(object, hash, member, score);
+    if (error == 0) error = zset_members__apply(change, member, score);
     if (error != 0) return error;
-    error = leaf_insert(object, score, member);
+    error = leaf_insert(object, &path, score, member, &moved);
     if (error != 0) {
-        int undone = zset_members__remove(object, hash, member);
+        int undone = zset_members__remove(object, change->slot.hash, member);
         FIRN_ASSERT(undone == 0);
     }
     return error;
 }
 
 /* An element of a large sorted set gets another score. */
-static int large_rescore(struct zset_object *object, uint64_t hash, struct bytes member, double old,
+static int large_rescore(struct zset_object *object, struct zset_members__change *change, struct bytes member,
                          double score) {
     struct score_key key = key_right_of(score, member);
     struct score_path path, target;
     struct zset__slot slot;
     struct score_view view;
     uint32_t index;
+    int moved;
     score_tree_find(&object->tree, &key, &target);
     uint64_t *target_ref = score_tree_ref(&object->tree, &target);
     int touched = zset__touch_ref(*target_ref);
-    int error = locate_element(object, old, member, ZSET__STILL, &path, &slot, &view, &index);
+    int error = locate_element(object, change->old, member, ZSET__STILL, &path, &slot, &view, &index);
     if (error == 0) error = touched;
-    if (error == 0) error = zset_members__touch(object, hash);
     if (error == 0) error = leaf_prepare(&slot, 0);
-    if (error == 0) error = zset_members__put(object, hash, member, score);
+    if (error == 0) error = zset_members__apply(change, member, score);
     if (error != 0) return error;
     if (target_ref == slot.ref) {
         page_rescore(page_ref_dram(*slot.ref), index, score, member);
-    } else {
-        error = leaf_insert(object, score, member);
-        if (error != 0) {
-            int undone = zset_members__put(object, hash, member, old);
-            FIRN_ASSERT(undone == 0);
-            return error;
-        }
-        error = locate_element(object, old, member, ZSET__STILL, &path, &slot, &view, &index);
-        FIRN_ASSERT(error == 0);
-        leaf_remove(object, &path, index, index + 1);
+        return 0;
     }
+    error = leaf_insert(object, &target, score, member, &moved);
+    if (error != 0) {
+        int undone = zset_members__put(object, change->slot.hash, member, change->old);
+        FIRN_ASSERT(undone == 0);
+        return error;
+    }
+    if (moved) {
+        error = locate_element(object, change->old, member, ZSET__STILL, &path, &slot, &view, &index);
+        FIRN_ASSERT(error == 0);
+    }
+    leaf_remove(object, &path, index, index + 1);
     return 0;
 }
 
 static int large_put(struct entry *entry, struct bytes member, double score, unsigned flags,
                      enum zset_outcome *outcome_out, double *score_out) {
     struct zset_object *object = zset__object(entry);
-    uint64_t hash = hash_key(member);
-    double old = 0;
-    int error = zset_members__find(object, hash, member, ZSET__STILL, &old);
-    if (error != 0 && error != FIRN_ENOTFOUND) return error;
-    int exists = error == 0, decided = put_decide(exists, old, &score, flags, outcome_out);
+    struct zset_members__change change;
+    int error = zset_members__plan(object, hash_key(member), member, score, &change);
+    if (error != 0) return error;
+    int decided = put_decide(change.exists, change.old, &score, flags, outcome_out);
     *score_out = score;
     if (decided <= 0) return decided;
-    if (!exists) note_encoding(entry, member.size, flags);
+    if (!change.exists) note_encoding(entry, member.size, flags);
     score = stored_score(entry, score);
-    if (exists) return large_rescore(object, hash, member, old, score);
-    error = large_add(object, hash, member, score);
+    if (change.exists) return large_rescore(object, &change, member, score);
+    error = large_add(object, &change, member, score);
     entry->size += error == 0;
     return error;
 }

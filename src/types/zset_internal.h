@@ -63,7 +63,20 @@ FIRN_MUST_USE int zset__leaf_read(struct zset__slot *slot, enum zset__reading re
 FIRN_MUST_USE int zset_members__find(struct zset_object *object, uint64_t hash, struct bytes member,
                                      enum zset__reading reading, double *score_out);
 FIRN_MUST_USE int zset_members__touch(const struct zset_object *object, uint64_t hash);
-/* Put a member in, or give it another score. A score that it had before can be given back without failing. */
+/* What putting ${member} with ${score} comes to: whether it is there, and with which score. Changes nothing.
+ */
+struct zset_members__change {
+    struct packed_slot slot;
+    struct packed_plan plan;
+    int exists;
+    double old;
+};
+FIRN_MUST_USE int zset_members__plan(struct zset_object *object, uint64_t hash, struct bytes member,
+                                     double score, struct zset_members__change *change_out);
+/* Put it in with ${score}, which may be another one; no member page may have changed since the plan. A score
+ * that it had before can be given back (by a new plan) without failing. */
+FIRN_MUST_USE int zset_members__apply(struct zset_members__change *change, struct bytes member, double score);
+/* Both. */
 FIRN_MUST_USE int zset_members__put(struct zset_object *object, uint64_t hash, struct bytes member,
                                     double score);
 /* 0, or FIRN_ENOTFOUND. One that was just put in can be taken out without failing. */

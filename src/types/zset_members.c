@@ -55,14 +55,30 @@ int zset_members__touch(const struct zset_object *object, uint64_t hash) {
     return packed_touch_ref(*page_directory_ref(&object->members.directory, hash));
 }
 
-int zset_members__put(struct zset_object *object, uint64_t hash, struct bytes member, double score) {
+int zset_members__plan(struct zset_object *object, uint64_t hash, struct bytes member, double score,
+                       struct zset_members__change *change) {
     uint8_t text[SCORE_BYTES_MAX];
-    struct packed_slot slot;
-    struct packed_plan plan;
+    packed_slot_open_in(&object->members, hash, &change->slot);
+    int error = packed_slot_plan(&change->slot, member, pack_score(score, text).size, 0, 0, &change->plan);
+    if (error != 0) return error;
+    change->exists = !change->plan.is_new;
+    change->old = 0;
+    return change->exists ? zset_members__score(change->plan.found.value, &change->old) : 0;
+}
+
+int zset_members__apply(struct zset_members__change *change, struct bytes member, double score) {
+    uint8_t text[SCORE_BYTES_MAX];
     struct bytes value = pack_score(score, text);
-    packed_slot_open_in(&object->members, hash, &slot);
-    int error = packed_slot_plan(&slot, member, value.size, 0, 0, &plan);
-    return error != 0 ? error : packed_slot_put(&slot, &plan, member, value);
+    int error = 0;
+    if (value.size != change->plan.value_bytes)
+        error = packed_slot_plan(&change->slot, member, value.size, 0, 0, &change->plan);
+    return error != 0 ? error : packed_slot_put(&change->slot, &change->plan, member, value);
+}
+
+int zset_members__put(struct zset_object *object, uint64_t hash, struct bytes member, double score) {
+    struct zset_members__change change;
+    int error = zset_members__plan(object, hash, member, score, &change);
+    return error != 0 ? error : zset_members__apply(&change, member, score);
 }
 
 int zset_members__remove(struct zset_object *object, uint64_t hash, struct bytes member) {

@@ -102,6 +102,7 @@ static void window_close(struct window *window) {
 }
 
 static void stream_free(struct stream_reply *stream) {
+    memory_free(stream->plan.ctx);
     memory_free(stream->refs);
     memory_free(stream);
 }

@@ -47,6 +47,7 @@ struct stream_plan {
     uint64_t written; /* elements so far */
     uint64_t skip;    /* the emitter's: elements still to be passed over */
     unsigned flags;   /* the emitter's */
+    void *ctx;        /* the emitter's: counted memory (memory_alloc) or NULL, freed with the stream */
 };
 
 /*

@@ -152,6 +152,22 @@ FIRN_MUST_USE int stream_touch_range(struct entry *entry, struct stream_id first
 /* Walk the entries of [${first}, ${last}]. The stream must not be changed meanwhile. */
 void stream_range_begin(struct stream_range *range, struct entry *entry, struct stream_id first,
                         struct stream_id last, int reverse);
+/* The same among the entries of one node only, whose page is ${payload} and first ID ${node_id}; needs no
+ * stream.
+ */
+FIRN_MUST_USE int stream_range_begin_node(struct stream_range *range, struct bytes payload,
+                                          struct stream_id node_id, struct stream_id first,
+                                          struct stream_id last, int reverse);
+/*
+ * The nodes that a walk over ${most} entries (0: all) of the range goes through, in its order: *pages_out of
+ * them; *entries_out entries of theirs, perhaps more than ${most}, are in the range. Reads the first and the
+ * last of the nodes only (touches both).
+ */
+FIRN_MUST_USE int stream_range_measure(struct entry *entry, struct stream_id first, struct stream_id last,
+                                       int reverse, uint64_t most, size_t *pages_out, uint64_t *entries_out);
+/* Page references and first IDs of the first ${count} nodes of that walk, which are there. */
+void stream_range_nodes(struct entry *entry, struct stream_id first, struct stream_id last, int reverse,
+                        size_t count, uint64_t *refs_out, struct stream_id *ids_out);
 /* 1 with *item_out, 0 at the end. */
 FIRN_MUST_USE int stream_range_next(struct stream_range *range, struct stream_item *item_out);
 /* The next field and value of the item; called at most item.fields times. Bytes are borrowed until the next

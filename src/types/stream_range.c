@@ -93,15 +93,10 @@ void stream_range_begin(struct stream_range *range, struct entry *entry, struct 
     range->state = stream_id_compare(first, last) > 0 ? RANGE_END : RANGE_BEGIN;
 }
 
-static int enter_node(struct stream_range *range) {
+static int enter_page(struct stream_range *range, struct bytes payload) {
     struct stream__master master;
-    struct bytes payload;
-    struct stream *stream = range->stream;
-    int error =
-        stream__read(stream, stream_index_node(&stream->index, range->place), range->promote, &payload);
-    if (error == 0) error = stream__master(payload, &master);
+    int error = stream__master(payload, &master);
     if (error != 0) return error;
-    range->node_id = stream_index_id(&stream->index, range->place);
     range->fields = master.fields;
     range->field_count = master.field_count;
     range->entries = master.entries.at;
@@ -110,6 +105,27 @@ static int enter_node(struct stream_range *range) {
     range->elements_left = 0;
     range->state = RANGE_NODE;
     return 0;
+}
+
+static int enter_node(struct stream_range *range) {
+    struct bytes payload;
+    struct stream *stream = range->stream;
+    int error =
+        stream__read(stream, stream_index_node(&stream->index, range->place), range->promote, &payload);
+    if (error != 0) return error;
+    range->node_id = stream_index_id(&stream->index, range->place);
+    return enter_page(range, payload);
+}
+
+int stream_range_begin_node(struct stream_range *range, struct bytes payload, struct stream_id node_id,
+                            struct stream_id first, struct stream_id last, int reverse) {
+    range->stream = NULL;
+    range->first = first;
+    range->last = last;
+    range->reverse = reverse;
+    range->promote = 0;
+    range->node_id = node_id;
+    return enter_page(range, payload);
 }
 
 /* The next entry of the node, whatever it is: 1, 0 at the node's end. */
@@ -165,7 +181,8 @@ int stream_range_next(struct stream_range *range, struct stream_item *item) {
         int got = step(range, &entry);
         if (got < 0) return got;
         if (got == 0) {
-            if (!further(stream, range->first, range->last, range->reverse, &range->place)) break;
+            if (stream == NULL || !further(stream, range->first, range->last, range->reverse, &range->place))
+                break;
             int error = enter_node(range);
             if (error != 0) return error;
             continue;
@@ -183,6 +200,59 @@ int stream_range_next(struct stream_range *range, struct stream_item *item) {
     }
     range->state = RANGE_END;
     return 0;
+}
+
+/* Entries of the node at ${place} in the range. */
+static int count_node(struct stream *stream, struct stream_place place, struct stream_id first,
+                      struct stream_id last, uint64_t *count_inout) {
+    struct stream_range range;
+    struct stream_item item;
+    struct bytes payload;
+    int error = stream__read(stream, stream_index_node(&stream->index, place), 0, &payload);
+    if (error == 0)
+        error =
+            stream_range_begin_node(&range, payload, stream_index_id(&stream->index, place), first, last, 0);
+    while (error == 0) {
+        int got = stream_range_next(&range, &item);
+        if (got <= 0) return got;
+        ++*count_inout;
+    }
+    return error;
+}
+
+int stream_range_measure(struct entry *entry, struct stream_id first, struct stream_id last, int reverse,
+                         uint64_t most, size_t *pages_out, uint64_t *entries_out) {
+    struct stream *stream = stream_of(entry);
+    struct stream_place begin, place, end;
+    uint64_t between = 0, last_count = 0; /* entries of the nodes after the first, of the last one of them */
+    *pages_out = 0;
+    *entries_out = 0;
+    if (stream_id_compare(first, last) > 0 || !first_node(stream, first, last, reverse, &begin)) return 0;
+    place = begin;
+    do {
+        end = place;
+        if (++*pages_out > 1)
+            between += last_count = stream_node_count(stream_index_node(&stream->index, place));
+    } while ((most == 0 || between < most) && further(stream, first, last, reverse, &place));
+    *entries_out = between - last_count;
+    int error = stream__touch_ref(stream_index_node(&stream->index, begin)->ref);
+    int error_end = stream__touch_ref(stream_index_node(&stream->index, end)->ref);
+    if (error == 0 || error == FIRN_EFAULT) error = error_end != 0 ? error_end : error;
+    if (error == 0) error = count_node(stream, begin, first, last, entries_out);
+    if (error == 0 && *pages_out > 1) error = count_node(stream, end, first, last, entries_out);
+    return error;
+}
+
+void stream_range_nodes(struct entry *entry, struct stream_id first, struct stream_id last, int reverse,
+                        size_t count, uint64_t *refs_out, struct stream_id *ids_out) {
+    struct stream *stream = stream_of(entry);
+    struct stream_place place;
+    int more = first_node(stream, first, last, reverse, &place);
+    for (size_t i = 0; i < count; i++, more = further(stream, first, last, reverse, &place)) {
+        FIRN_ASSERT(more);
+        refs_out[i] = stream_index_node(&stream->index, place)->ref;
+        ids_out[i] = stream_index_id(&stream->index, place);
+    }
 }
 
 static struct bytes element_text(const struct listpack_element *element, char digits[NUMBER_INT_TEXT_MAX]) {

@@ -213,6 +213,33 @@ class WholeCollections(unittest.TestCase):
             client.close()
             writer.close()
 
+    def test_stream_larger_than_memory(self):
+        with tiered(str(MEMORY), None) as server:
+            client, writer = server.client(timeout=300), server.client()
+            for begin in range(0, COUNT, 1000):
+                client.pipeline([("XADD", "x", "%d-1" % (i + 1), "f", member(i)) for i in range(begin, min(COUNT, begin + 1000))])
+
+            def item(i):
+                return [b"%d-1" % (i + 1), [b"f", member(i)]]
+
+            with Watch(server) as watch:
+                client.send("XRANGE", "x", "-", "+")
+                time.sleep(0.05)
+                for number in range(300):
+                    writer("XDEL", "x", "%d-1" % (number * (COUNT // 300) + 1))
+                    writer("XADD", "x", "*", "f", "later")
+                self.assertEqual(client.receive(), [item(i) for i in range(COUNT)])
+                gone = {number * (COUNT // 300) for number in range(300)}
+                left = [i for i in range(1000, COUNT - 2000) if i not in gone]
+                reply = client("XREVRANGE", "x", COUNT - 2000, "(%d-1" % 1000)
+                self.assertEqual(reply, [item(i) for i in left[::-1]])
+                self.assertEqual(client("XRANGE", "x", "1001-0", COUNT - 2000, "COUNT", len(left) // 2), [item(i) for i in left[:len(left) // 2]])
+            self.memory_fits(watch)
+            self.others_run(watch)
+            streams_end(writer)
+            client.close()
+            writer.close()
+
     def test_slow_reader_and_disconnect(self):
         with tiered(str(MEMORY), None) as server:
             client, slow, writer = server.client(timeout=300), server.client(timeout=300), server.client(timeout=300)

@@ -222,7 +222,7 @@ static void test_down_and_back(void **state) {
     uint64_t before = memory_used();
     sink_all();
     assert_int_equal(db_sunk_count(), KEYS);
-    assert_true(before - memory_used() > KEYS * 30);
+    assert_true(before - memory_used() > KEYS * 20);
     assert_int_equal(db_size(db), KEYS);
     db_check(db);
     for (unsigned n = KEYS; n < 2 * KEYS; n++) { /* what does not exist needs no read */
@@ -397,7 +397,7 @@ static void test_only_the_excess(void **state) {
     }
     for (unsigned i = 0; i < 200; i++)
         evict__shrink(UINT64_MAX, 0);
-    assert_in_range(db_sunk_count(), KEYS / 2 - 100, KEYS - 200);
+    assert_in_range(db_sunk_count(), KEYS / 2 - 100, KEYS - 101);
     for (unsigned n = 0; n < 100; n++)
         assert_int_equal(db_is_sunk(db, key_of(n)), 0);
 }

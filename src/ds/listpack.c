@@ -22,11 +22,14 @@ int listpack_open(struct bytes raw, struct listpack_reader *reader) {
         return FIRN_ECORRUPT;
     reader->at = raw.data + LISTPACK_HEADER_BYTES;
     reader->end = raw.data + raw.size - 1;
+    reader->bare = 0;
     return 0;
 }
 
-/* Encoding byte and data of the element at ${at}: their bytes, or 0 if they do not fit. */
-static inline size_t element_bytes(const uint8_t *at, size_t left) {
+/* Encoding byte and data of the next element, which there is: their bytes, or 0 if they do not fit. */
+static inline size_t element_bytes(const struct listpack_reader *reader) {
+    const uint8_t *at = reader->at;
+    size_t left = (size_t)(reader->end - at) + (size_t)reader->bare;
     static const uint8_t integers[] = {3, 4, 5, 9};
     size_t size;
     uint8_t first = at[0];
@@ -49,7 +52,7 @@ static inline size_t element_bytes(const uint8_t *at, size_t left) {
 
 /* Step over one element whose encoding byte and data take ${size}. */
 static inline int pass(struct listpack_reader *reader, size_t size) {
-    size_t whole = size + back_bytes(size);
+    size_t whole = reader->bare ? size : size + back_bytes(size);
     if (size == 0 || whole > (size_t)(reader->end - reader->at)) return FIRN_ECORRUPT;
     reader->at += whole;
     return 0;
@@ -65,7 +68,7 @@ static int64_t integer_at(const uint8_t *at, unsigned bytes) {
 int listpack_read(struct listpack_reader *reader, struct listpack_element *element) {
     const uint8_t *at = reader->at;
     if (at >= reader->end) return FIRN_ECORRUPT;
-    size_t size = element_bytes(at, (size_t)(reader->end - at));
+    size_t size = element_bytes(reader);
     int error = pass(reader, size);
     if (error != 0) return error;
     uint8_t first = at[0];
@@ -93,7 +96,7 @@ int listpack_read(struct listpack_reader *reader, struct listpack_element *eleme
 int listpack_read_integer(struct listpack_reader *reader, int64_t *value_out) {
     if (reader->at + 1 < reader->end && *reader->at < 0x80) { /* most of them */
         *value_out = *reader->at;
-        reader->at += 2;
+        reader->at += 2 - reader->bare;
         return 0;
     }
     struct listpack_element element;
@@ -107,13 +110,21 @@ int listpack_read_integer(struct listpack_reader *reader, int64_t *value_out) {
 int listpack_skip(struct listpack_reader *reader, uint64_t count) {
     for (; count > 0; count--) {
         if (reader->at >= reader->end) return FIRN_ECORRUPT;
-        int error = pass(reader, element_bytes(reader->at, (size_t)(reader->end - reader->at)));
+        int error = pass(reader, element_bytes(reader));
         if (error != 0) return error;
     }
     return 0;
 }
 
+int listpack_raw(struct listpack_reader *reader, struct bytes *raw_out) {
+    if (reader->at >= reader->end) return FIRN_ECORRUPT;
+    size_t size = element_bytes(reader);
+    *raw_out = bytes_of(reader->at, size);
+    return pass(reader, size);
+}
+
 int listpack_back(struct listpack_reader *reader, const uint8_t *start, uint64_t count) {
+    if (reader->bare) return FIRN_ECORRUPT;
     for (; count > 0; count--) {
         uint64_t size = 0;
         size_t digits = 0;
@@ -181,6 +192,21 @@ uint8_t *listpack_put_integer(uint8_t *at, int64_t value) {
     return at + size + 1;
 }
 
+/* The size of an element of ${size} bytes behind it. */
+static uint8_t *put_back(uint8_t *at, size_t size) {
+    size_t digits = back_bytes(size);
+    for (size_t i = 0; i < digits; i++) {
+        uint8_t digit = (uint8_t)(size >> 7 * (digits - 1 - i) & 0x7f);
+        *at++ = i > 0 ? digit | 0x80 : digit;
+    }
+    return at;
+}
+
+uint8_t *listpack_put_raw(uint8_t *at, struct bytes raw) {
+    memcpy(at, raw.data, raw.size);
+    return put_back(at + raw.size, raw.size);
+}
+
 uint8_t *listpack_put_text(uint8_t *at, struct bytes text) {
     int64_t value;
     uint8_t *start = at;
@@ -198,10 +224,5 @@ uint8_t *listpack_put_text(uint8_t *at, struct bytes text) {
     }
     if (text.size > 0) memcpy(at, text.data, text.size);
     at += text.size;
-    size_t size = (size_t)(at - start), digits = back_bytes(size);
-    for (size_t i = 0; i < digits; i++) {
-        uint8_t digit = (uint8_t)(size >> 7 * (digits - 1 - i) & 0x7f);
-        *at++ = i > 0 ? digit | 0x80 : digit;
-    }
-    return at;
+    return put_back(at, (size_t)(at - start));
 }

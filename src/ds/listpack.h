@@ -27,6 +27,7 @@
 struct listpack_reader {
     const uint8_t *at;
     const uint8_t *end; /* the terminator */
+    int bare;           /* elements without their sizes behind them (no listpack any more, but shorter) */
 };
 
 struct listpack_element {
@@ -47,8 +48,10 @@ FIRN_MUST_USE int listpack_read(struct listpack_reader *reader, struct listpack_
 FIRN_MUST_USE int listpack_read_integer(struct listpack_reader *reader, int64_t *value_out);
 /* Step over ${count} elements. */
 FIRN_MUST_USE int listpack_skip(struct listpack_reader *reader, uint64_t count);
-/* Step back over ${count} elements, not before ${start}. */
+/* Step back over ${count} elements, not before ${start}. Not with bare ones. */
 FIRN_MUST_USE int listpack_back(struct listpack_reader *reader, const uint8_t *start, uint64_t count);
+/* The next element's encoding byte and data as they are. */
+FIRN_MUST_USE int listpack_raw(struct listpack_reader *reader, struct bytes *raw_out);
 /* Every element, its size at both ends, and their number: for bytes from outside. */
 FIRN_MUST_USE int listpack_check(struct bytes raw);
 /* Whether ${element} is ${text}. */
@@ -57,6 +60,8 @@ int listpack_equal(const struct listpack_element *element, struct bytes text);
 /* --- writing: returns where the next element goes --- */
 size_t listpack_integer_bytes(int64_t value);
 uint8_t *listpack_put_integer(uint8_t *at, int64_t value);
+/* What listpack_raw gave. At most size + 5 bytes. */
+uint8_t *listpack_put_raw(uint8_t *at, struct bytes raw);
 /* As an integer where it is one in its one form. At most size + LISTPACK_TEXT_OVERHEAD_MAX bytes. */
 uint8_t *listpack_put_text(uint8_t *at, struct bytes text);
 

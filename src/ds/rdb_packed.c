@@ -43,7 +43,7 @@ static void packed_small(struct rdb_packed *packed, int64_t value, struct bytes 
 
 static int listpack_element(struct rdb_packed *packed, struct bytes *element_out) {
     struct rdb_reader *reader = &packed->reader;
-    struct listpack_reader at = {reader->at, reader->at + reader->left - 1};
+    struct listpack_reader at = {reader->at, reader->at + reader->left - 1, 0};
     struct listpack_element element;
     int error = listpack_read(&at, &element);
     if (error != 0) return error;

@@ -13,7 +13,6 @@
 #include "page/page.h"
 #include "types/stream_internal.h"
 
-#define MASTER_AT LISTPACK_HEADER_BYTES
 /* More than the integers around an entry's or a master entry's elements can take. */
 #define ENTRY_OVERHEAD_MAX (6 * LISTPACK_INTEGER_BYTES_MAX)
 
@@ -92,45 +91,6 @@ int stream__touch_ref(uint64_t ref) {
     return page_is_ready(ref) ? 0 : stream__error(page_peek(ref, &payload, NULL));
 }
 
-int stream__master(struct bytes payload, struct stream__master *master) {
-    struct listpack_reader reader;
-    int64_t fields = 0, zero = 0;
-    int error = listpack_open(payload, &reader);
-    if (error == 0) error = listpack_read_integer(&reader, &master->count);
-    if (error == 0) error = listpack_read_integer(&reader, &master->deleted);
-    if (error == 0) error = listpack_read_integer(&reader, &fields);
-    if (error != 0) return error;
-    master->field_count = (uint64_t)fields;
-    master->fields = reader;
-    if (fields < 0 || master->count < 0 || master->deleted < 0) return FIRN_ECORRUPT;
-    error = listpack_skip(&reader, master->field_count);
-    if (error == 0) error = listpack_read_integer(&reader, &zero);
-    master->entries = reader;
-    return error != 0 ? error : zero != 0 ? FIRN_ECORRUPT : 0;
-}
-
-int stream__entry(const struct stream__master *master, struct stream_id node_id, struct listpack_reader at,
-                  struct stream__entry *entry) {
-    int64_t ms = 0, seq = 0, fields = 0;
-    entry->start = at.at;
-    int error = listpack_read_integer(&at, &entry->flags);
-    if (error == 0) error = listpack_read_integer(&at, &ms);
-    if (error == 0) error = listpack_read_integer(&at, &seq);
-    if (error != 0) return error;
-    entry->id = (struct stream_id){node_id.ms + (uint64_t)ms, node_id.seq + (uint64_t)seq};
-    if (entry->flags & STREAM_FLAG_SAME_FIELDS) {
-        entry->pairs = entry->elements = master->field_count;
-    } else {
-        error = listpack_read_integer(&at, &fields);
-        if (error != 0) return error;
-        if (fields < 0 || fields > STREAM_NODE_BYTES_MAX) return FIRN_ECORRUPT;
-        entry->pairs = (uint64_t)fields;
-        entry->elements = 2 * entry->pairs;
-    }
-    entry->at = at;
-    return 0;
-}
-
 /* --- adding --- */
 
 /* Whether the names in ${pairs} are those of the master entry. */
@@ -179,45 +139,74 @@ static void finish_page(struct page *page, uint8_t *end, size_t elements) {
 /* Replace the integer at ${offset}, for whose growth there is room in ${page}; *offset_out is behind it. */
 static void replace_integer(struct page *page, size_t offset, int64_t before, int64_t value,
                             size_t *offset_out) {
-    size_t size = listpack_integer_bytes(value), old = listpack_integer_bytes(before);
+    uint8_t text[LISTPACK_INTEGER_BYTES_MAX];
+    int is_sealed = stream__is_sealed(bytes_of(page->data, page->bytes));
+    listpack_put_integer(text, value);
+    size_t size = listpack_integer_bytes(value) - (size_t)is_sealed;
+    size_t old = listpack_integer_bytes(before) - (size_t)is_sealed;
     uint8_t *at = page->data + offset;
     if (size != old) {
         memmove(at + size, at + old, page->bytes - offset - old);
         page->bytes = page->bytes - (uint32_t)old + (uint32_t)size;
-        bytes_store32(page->data, page->bytes);
+        bytes_store32(page->data, is_sealed ? page->bytes | STREAM_SEALED : page->bytes);
     }
-    listpack_put_integer(at, value);
+    memcpy(at, text, size);
     *offset_out = offset + size;
 }
 
 /* The counts in the master entry; the page has room for them to grow. */
 static void replace_counts(struct page *page, const struct stream__master *before, int64_t count,
                            int64_t deleted) {
-    size_t offset = MASTER_AT;
-    if (page->data[MASTER_AT] < 0x80 && count <= 127 && deleted == before->deleted) { /* as most often */
-        page->data[MASTER_AT] = (uint8_t)count;
+    size_t offset = stream__is_sealed(bytes_of(page->data, page->bytes)) ? 4 : LISTPACK_HEADER_BYTES;
+    if (page->data[offset] < 0x80 && count <= 127 && deleted == before->deleted) { /* as most often */
+        page->data[offset] = (uint8_t)count;
         return;
     }
     replace_integer(page, offset, before->count, count, &offset);
     replace_integer(page, offset, before->deleted, deleted, &offset);
 }
 
-/* The tail gets no more entries: give back what it has allocated ahead. */
-static void seal(struct stream *stream, struct stream_node *node) {
-    if (page_ref_tag(node->ref) != PAGE_TAG_DRAM) return;
-    struct page *page = page_ref_dram(node->ref);
-    if (page->refs != 1 || page->lower != 0) return;
-    if (memory_good_size(sizeof *page + page->bytes) >= page_memory(page)) return;
-    struct page *copy = page_try_create(page->bytes);
-    if (copy == NULL) return;
-    memcpy(copy->data, page->data, page->bytes);
-    copy->bytes = page->bytes;
-    copy->clock = page->clock;
+/* By how much a page may grow when entries of it are marked as deleted. */
+static size_t deleting_growth(const struct stream__master *master) {
+    return listpack_integer_bytes(master->count + master->deleted) - listpack_integer_bytes(master->deleted);
+}
+
+/* Put ${page} where ${node}'s page is. */
+static void exchange_page(struct stream *stream, struct stream_node *node, struct page *page) {
     struct stream__hold hold;
+    uint64_t old = node->ref;
     stream__open(stream, node, &hold);
-    node->ref = page_ref_of(copy);
+    if (page_ref_tag(old) == PAGE_TAG_DRAM) page->clock = page_ref_dram(old)->clock;
+    node->ref = page_ref_of(page);
     stream__close(&hold);
-    page_release(page_ref_of(page));
+    page_release(old);
+}
+
+/* The tail gets no more entries. */
+static void seal_tail(struct stream *stream) {
+    struct stream_place tail;
+    if (!stream_index_last(&stream->index, &tail)) return;
+    struct stream_node *node = stream_index_node(&stream->index, tail);
+    if (page_ref_tag(node->ref) != PAGE_TAG_DRAM) return;
+    const struct page *page = page_ref_dram(node->ref);
+    struct bytes payload = bytes_of(page->data, page->bytes);
+    struct page *sealed = stream__is_sealed(payload) ? NULL : stream__seal(payload);
+    if (sealed != NULL) exchange_page(stream, node, sealed);
+}
+
+/* A sealed node has become the tail again. */
+static int unseal_tail(struct stream *stream, struct stream_place tail, struct bytes *payload_inout) {
+    struct bytes_builder plain = {0};
+    int error = stream__unseal(*payload_inout, &plain);
+    struct page *page = error == 0 ? page_try_create(plain.size) : NULL;
+    if (page != NULL) {
+        memcpy(page->data, plain.data, plain.size);
+        page->bytes = (uint32_t)plain.size;
+        exchange_page(stream, stream_index_node(&stream->index, tail), page);
+        *payload_inout = bytes_of(page->data, page->bytes);
+    }
+    bytes_builder_fini(&plain);
+    return error != 0 ? error : page == NULL ? FIRN_ENOMEM : 0;
 }
 
 static int add_node(struct entry *entry, struct stream_id id, const struct bytes *pairs, size_t count,
@@ -226,18 +215,15 @@ static int add_node(struct entry *entry, struct stream_id id, const struct bytes
     struct page *page = page_try_create(LISTPACK_HEADER_BYTES + 1 + 2 * ENTRY_OVERHEAD_MAX +
                                         2 * (text_bytes + 2 * count * LISTPACK_TEXT_OVERHEAD_MAX));
     if (page == NULL) return FIRN_ENOMEM;
-    struct stream_place tail;
-    if (stream_index_last(&stream->index, &tail)) seal(stream, stream_index_node(&stream->index, tail));
+    seal_tail(stream);
     bytes_store16(page->data + 4, 0);
     uint8_t *at = put_master(page->data + LISTPACK_HEADER_BYTES, 1, pairs, count);
     at = put_entry(at, id, id, pairs, count, 1);
     finish_page(page, at, count + 4 + count + 4);
-    tail = stream_index_append(&stream->index, id);
-    struct stream_node *node = stream_index_node(&stream->index, tail);
+    struct stream_node *node = stream_index_node(&stream->index, stream_index_append(&stream->index, id));
     node->ref = page_ref_of(page);
     node->count = 1;
     object_account(&stream->head, page->bytes, 1, 1);
-    seal(stream, node);
     return 0;
 }
 
@@ -299,6 +285,7 @@ int stream_append(struct entry *entry, struct stream_id id, const struct bytes *
     if (stream_index_last(&stream->index, &tail)) {
         struct bytes payload;
         error = stream__read(stream, stream_index_node(&stream->index, tail), 1, &payload);
+        if (error == 0 && stream__is_sealed(payload)) error = unseal_tail(stream, tail, &payload);
         if (error == 0) error = stream__master(payload, &master);
         if (error != 0) return error;
         is_new = !has_room(&master, payload.size, text_bytes);
@@ -325,14 +312,13 @@ static int first_in_page(struct bytes payload, struct stream_id node_id, struct 
     if (error != 0) return error;
     for (struct listpack_reader at = master.entries; !listpack_at_end(&at);) {
         struct stream__entry entry;
-        error = stream__entry(&master, node_id, at, &entry);
+        error = stream__entry(master.field_count, node_id, at, &entry);
         if (error != 0) return error;
         if (!(entry.flags & STREAM_FLAG_DELETED)) {
             *id_out = entry.id;
             return 0;
         }
-        at = entry.at;
-        error = listpack_skip(&at, entry.elements + 1);
+        error = stream__entry_end(&entry, &at);
         if (error != 0) return error;
     }
     return FIRN_ECORRUPT;
@@ -377,7 +363,7 @@ static int find_entry(struct stream *stream, struct stream_place place, struct s
     if (error == 0) error = stream__master(payload, master);
     if (error != 0) return error;
     for (struct listpack_reader at = master->entries; !listpack_at_end(&at);) {
-        error = stream__entry(master, stream_index_id(&stream->index, place), at, &found);
+        error = stream__entry(master->field_count, stream_index_id(&stream->index, place), at, &found);
         if (error != 0) return error;
         int order = stream_id_compare(found.id, id);
         if (order > 0) break;
@@ -385,8 +371,7 @@ static int find_entry(struct stream *stream, struct stream_place place, struct s
             *offset_out = (size_t)(found.start - payload.data);
             return found.flags & STREAM_FLAG_DELETED ? FIRN_EEXISTS : 0;
         }
-        at = found.at;
-        error = listpack_skip(&at, found.elements + 1);
+        error = stream__entry_end(&found, &at);
         if (error != 0) return error;
     }
     return FIRN_EEXISTS; /* no such entry (FIRN_ENOTFOUND would be a record's) */
@@ -417,8 +402,7 @@ int stream_delete(struct entry *entry, struct stream_id id) {
         stream__open(stream, node, &hold);
         error = stream__error(page_peek(node->ref, &payload, NULL));
         if (error == 0)
-            error =
-                stream__error(page_write(&node->ref, payload.size + 2 * LISTPACK_INTEGER_BYTES_MAX, &page));
+            error = stream__error(page_write(&node->ref, payload.size + deleting_growth(&master), &page));
         if (error != 0) return error;
         page->data[offset] |= STREAM_FLAG_DELETED;
         replace_counts(page, &master, master.count - 1, master.deleted + 1);
@@ -448,18 +432,14 @@ static int node_is_below(struct stream *stream, struct stream_place place, struc
     }
     struct bytes payload;
     struct stream__master master;
-    struct stream__entry last;
-    int64_t elements;
+    struct stream__entry last = {.id = node_id};
     int error = stream__read(stream, stream_index_node(&stream->index, place), 1, &payload);
     if (error == 0) error = stream__master(payload, &master);
     if (error != 0) return error;
-    struct listpack_reader at = {master.entries.end, master.entries.end};
-    error = listpack_back(&at, master.entries.at, 1);
-    struct listpack_reader count_at = at;
-    if (error == 0) error = listpack_read_integer(&count_at, &elements);
-    if (error == 0)
-        error = elements < 0 ? FIRN_ECORRUPT : listpack_back(&at, master.entries.at, (uint64_t)elements);
-    if (error == 0) error = stream__entry(&master, node_id, at, &last);
+    for (struct listpack_reader at = master.entries; error == 0 && !listpack_at_end(&at);) {
+        error = stream__entry(master.field_count, node_id, at, &last);
+        if (error == 0) error = stream__entry_end(&last, &at);
+    }
     return error != 0 ? error : stream_id_compare(last.id, id) < 0;
 }
 
@@ -501,13 +481,14 @@ static int trim_in_node(struct entry *entry, struct stream_place place, const st
     uint32_t gone = 0;
     stream__open(stream, node, &hold);
     int error = stream__error(page_peek(node->ref, &payload, NULL));
+    if (error == 0) error = stream__master(payload, &master);
     if (error == 0)
-        error = stream__error(page_write(&node->ref, payload.size + 2 * LISTPACK_INTEGER_BYTES_MAX, &page));
+        error = stream__error(page_write(&node->ref, payload.size + deleting_growth(&master), &page));
     if (error != 0) return error;
     error = stream__master(bytes_of(page->data, page->bytes), &master);
     for (struct listpack_reader at = master.entries; error == 0 && !listpack_at_end(&at);) {
         struct stream__entry found;
-        error = stream__entry(&master, node_id, at, &found);
+        error = stream__entry(master.field_count, node_id, at, &found);
         if (error != 0) break;
         if (trim->by == STREAM_TRIM_ID ? stream_id_compare(found.id, trim->id) >= 0
                                        : entry->size - gone <= trim->length)
@@ -516,8 +497,7 @@ static int trim_in_node(struct entry *entry, struct stream_place place, const st
             page->data[found.start - page->data] |= STREAM_FLAG_DELETED;
             gone++;
         }
-        at = found.at;
-        error = listpack_skip(&at, found.elements + 1);
+        error = stream__entry_end(&found, &at);
     }
     if (gone > 0 && gone <= stream_node_count(node)) {
         replace_counts(page, &master, master.count - gone, master.deleted + gone);

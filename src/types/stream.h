@@ -120,6 +120,8 @@ FIRN_MUST_USE int stream_trim_touch(struct entry *entry, const struct stream_tri
 FIRN_MUST_USE int stream_trim(struct entry *entry, const struct stream_trim *trim, uint64_t *removed_out);
 
 /* --- walking --- */
+#define STREAM_RANGE_MARKS 64u
+
 struct stream_range {
     struct stream *stream;
     struct stream_id first, last; /* both included */
@@ -129,8 +131,10 @@ struct stream_range {
     const uint8_t *entries;        /* where the node's entries begin */
     struct listpack_reader fields; /* the master entry's field names */
     uint64_t field_count;
-    struct listpack_reader at; /* forward: in or behind the item; backward: where it begins */
-    uint64_t elements_left;    /* forward: from there to the next entry */
+    struct listpack_reader at;     /* forward: in or behind the item; backward: where it begins */
+    uint64_t elements_left;        /* forward: from there to the next entry */
+    uint64_t entries_left, stride; /* backward in a sealed node: entries still to come; between two marks */
+    uint32_t marks[STREAM_RANGE_MARKS];
     /* the item's fields and values */
     struct listpack_reader name, value;
     int has_names; /* they are before their values, not in the master entry */

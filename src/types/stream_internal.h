@@ -3,6 +3,7 @@
 #ifndef FIRN_TYPES_STREAM_INTERNAL_H
 #define FIRN_TYPES_STREAM_INTERNAL_H
 
+#include "base/bytes_builder.h"
 #include "page/page.h"
 #include "types/stream.h"
 
@@ -29,6 +30,23 @@ void stream__settle_first(struct entry *entry);
 /* 0, or the page is recorded (FIRN_EFAULT). */
 FIRN_MUST_USE int stream__touch_ref(uint64_t ref);
 
+/*
+ * A node that gets no more entries is kept sealed: the same elements without their sizes behind them, without
+ * the number of elements at each entry's end, and with a header of 4 bytes: total bytes and STREAM_SEALED. A
+ * third to a tenth shorter, so that a page with its header is not larger than Redis's node without one. Only
+ * a walk backward has more to do. Both forms may be anywhere; a sealed node that becomes the tail again is
+ * unsealed when it grows.
+ */
+#define STREAM_SEALED 0x80000000u
+
+static inline int stream__is_sealed(struct bytes payload) {
+    return payload.size >= 4 && (bytes_load32(payload.data) & STREAM_SEALED) != 0;
+}
+/* A sealed page of a plain node's content; NULL: no memory, or what is there is no node. */
+struct page *stream__seal(struct bytes payload);
+/* The listpack of a sealed node. */
+FIRN_MUST_USE int stream__unseal(struct bytes payload, struct bytes_builder *out);
+
 /* The master entry of a page. */
 struct stream__master {
     int64_t count, deleted;
@@ -47,8 +65,10 @@ struct stream__entry {
     const uint8_t *start;      /* its flags */
     struct listpack_reader at; /* the first of the elements */
 };
-FIRN_MUST_USE int stream__entry(const struct stream__master *master, struct stream_id node_id,
-                                struct listpack_reader at, struct stream__entry *entry_out);
+FIRN_MUST_USE int stream__entry(uint64_t master_fields, struct stream_id node_id, struct listpack_reader at,
+                                struct stream__entry *entry_out);
+/* Behind the entry. */
+FIRN_MUST_USE int stream__entry_end(const struct stream__entry *entry, struct listpack_reader *at_out);
 
 /* FIRN_ENOTFOUND of a record is a broken stream. */
 static inline int stream__error(int error) {

@@ -93,6 +93,36 @@ void stream_range_begin(struct stream_range *range, struct entry *entry, struct 
     range->state = stream_id_compare(first, last) > 0 ? RANGE_END : RANGE_BEGIN;
 }
 
+/* Sealed nodes cannot be read backward: remember where every so-many-th of the ${total} entries begins. */
+static int mark_entries(struct stream_range *range, uint64_t total) {
+    struct listpack_reader at = range->at;
+    range->stride = total / STREAM_RANGE_MARKS + 1;
+    range->entries_left = total;
+    for (uint64_t i = 0; i < total; i++) {
+        struct stream__entry entry;
+        if (i % range->stride == 0) range->marks[i / range->stride] = (uint32_t)(at.at - range->entries);
+        int error = stream__entry(range->field_count, range->node_id, at, &entry);
+        if (error == 0) error = stream__entry_end(&entry, &at);
+        if (error != 0) return error;
+    }
+    return listpack_at_end(&at) ? 0 : FIRN_ECORRUPT;
+}
+
+/* The entry before in a sealed node: 1, 0 if there is none. */
+static int step_back_sealed(struct stream_range *range, struct stream__entry *entry) {
+    if (range->entries_left == 0) return 0;
+    uint64_t wanted = --range->entries_left, i = wanted - wanted % range->stride;
+    struct listpack_reader at = range->at;
+    at.at = range->entries + range->marks[i / range->stride];
+    for (;; i++) {
+        int error = stream__entry(range->field_count, range->node_id, at, entry);
+        if (error != 0) return error;
+        if (i == wanted) return 1;
+        error = stream__entry_end(entry, &at);
+        if (error != 0) return error;
+    }
+}
+
 static int enter_page(struct stream_range *range, struct bytes payload) {
     struct stream__master master;
     int error = stream__master(payload, &master);
@@ -101,9 +131,11 @@ static int enter_page(struct stream_range *range, struct bytes payload) {
     range->field_count = master.field_count;
     range->entries = master.entries.at;
     range->at = master.entries;
-    if (range->reverse) range->at.at = master.entries.end;
     range->elements_left = 0;
     range->state = RANGE_NODE;
+    if (!range->reverse) return 0;
+    if (master.entries.bare) return mark_entries(range, (uint64_t)(master.count + master.deleted));
+    range->at.at = master.entries.end;
     return 0;
 }
 
@@ -130,7 +162,6 @@ int stream_range_begin_node(struct stream_range *range, struct bytes payload, st
 
 /* The next entry of the node, whatever it is: 1, 0 at the node's end. */
 static int step(struct stream_range *range, struct stream__entry *entry) {
-    struct stream__master master = {.fields = range->fields, .field_count = range->field_count};
     int error;
     if (!range->reverse) {
         if (range->elements_left > 0) {
@@ -139,12 +170,13 @@ static int step(struct stream_range *range, struct stream__entry *entry) {
         }
         range->elements_left = 0;
         if (listpack_at_end(&range->at)) return 0;
-        error = stream__entry(&master, range->node_id, range->at, entry);
+        error = stream__entry(range->field_count, range->node_id, range->at, entry);
         if (error != 0) return error;
         range->at = entry->at;
-        range->elements_left = entry->elements + 1;
+        range->elements_left = entry->elements + !range->at.bare;
         return 1;
     }
+    if (range->at.bare) return step_back_sealed(range, entry);
     if (range->at.at == range->entries) return 0;
     int64_t elements;
     error = listpack_back(&range->at, range->entries, 1);
@@ -152,7 +184,7 @@ static int step(struct stream_range *range, struct stream__entry *entry) {
     if (error == 0) error = listpack_read_integer(&count_at, &elements);
     if (error == 0)
         error = elements <= 0 ? FIRN_ECORRUPT : listpack_back(&range->at, range->entries, (uint64_t)elements);
-    if (error == 0) error = stream__entry(&master, range->node_id, range->at, entry);
+    if (error == 0) error = stream__entry(range->field_count, range->node_id, range->at, entry);
     return error != 0 ? error : 1;
 }
 
@@ -271,7 +303,7 @@ int stream_range_pair(struct stream_range *range, struct bytes *field_out, struc
     *value_out = element_text(&element, range->digits[1]);
     if (--range->pairs_left == 0 && !range->reverse) { /* the way to the next entry is known */
         range->at = range->value;
-        range->elements_left = 1;
+        range->elements_left = !range->value.bare;
     }
     return 0;
 }

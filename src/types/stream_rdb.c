@@ -53,22 +53,35 @@ static uint8_t encode_type(const struct stream *stream) {
     return RDB_TYPE_STREAM_LISTPACKS_2;
 }
 
+/* A node's listpack, made in ${scratch} if it is sealed. */
+static int plain_node(struct stream *stream, struct stream_node *node, struct bytes_builder *scratch,
+                      struct bytes *payload_out) {
+    int error = stream__read(stream, node, 0, payload_out);
+    if (error != 0 || !stream__is_sealed(*payload_out)) return error;
+    bytes_builder_clear(scratch);
+    error = stream__unseal(*payload_out, scratch);
+    *payload_out = bytes_builder_bytes(scratch);
+    return error;
+}
+
 static int encode_nodes(struct stream *stream, uint8_t type, struct bytes_builder *out) {
+    struct bytes_builder scratch = {0};
+    int error = 0;
     struct stream_place place;
     rdb_write_length(out, stream->index.nodes);
     int more = stream_index_first(&stream->index, &place);
-    for (; more; more = stream_index_next(&stream->index, &place)) {
+    for (; more && error == 0; more = stream_index_next(&stream->index, &place)) {
         struct bytes payload;
         uint8_t id[16];
         id_store(stream_index_id(&stream->index, place), id);
-        int error = stream__read(stream, stream_index_node(&stream->index, place), 0, &payload);
-        if (error != 0) return error;
+        error = plain_node(stream, stream_index_node(&stream->index, place), &scratch, &payload);
+        if (error != 0) break;
         rdb_write_string(out, bytes_of(id, sizeof id), 0);
         rdb_write_string(out, payload, 1);
         error = type_encode_part(out, type);
-        if (error != 0) return error;
     }
-    return 0;
+    bytes_builder_fini(&scratch);
+    return error;
 }
 
 static int encode_group(const struct stream_group *group, uint8_t type, struct bytes_builder *out) {
@@ -159,14 +172,14 @@ struct node_sum {
 /* Every entry of a node: elements, flags, ascending IDs, counts (ST2, ST3). */
 static int check_node(struct bytes payload, struct stream_id node_id, struct node_sum *sum) {
     struct stream__master master;
-    int error = listpack_check(payload);
+    int error = stream__is_sealed(payload) ? FIRN_ECORRUPT : listpack_check(payload);
     if (error == 0) error = stream__master(payload, &master);
     if (error != 0) return error;
     *sum = (struct node_sum){.last = node_id};
     for (struct listpack_reader at = master.entries; !listpack_at_end(&at);) {
         struct stream__entry entry;
         int64_t elements = 0;
-        error = stream__entry(&master, node_id, at, &entry);
+        error = stream__entry(master.field_count, node_id, at, &entry);
         if (error != 0) return error;
         int order = stream_id_compare(sum->last, entry.id), is_first = sum->count + sum->deleted == 0;
         if ((is_first && order != 0) || (!is_first && order >= 0)) return FIRN_ECORRUPT;
@@ -207,10 +220,8 @@ static int decode_node(struct decode_run *run) {
         return FIRN_ECORRUPT;
     run->last_seen = sum.last;
     if (sum.count == 0) return 0; /* an exact trim of Redis may leave such ones */
-    struct page *page = page_try_create(payload.size);
+    struct page *page = stream__seal(payload);
     if (page == NULL) return FIRN_ENOMEM;
-    memcpy(page->data, payload.data, payload.size);
-    page->bytes = (uint32_t)payload.size;
     struct stream_node *node = stream_index_node(&stream->index, stream_index_append(&stream->index, id));
     node->ref = page_ref_of(page);
     node->count = (uint32_t)sum.count | (sum.deleted > 0 ? STREAM_NODE_HOLES : 0);

@@ -206,18 +206,18 @@ static void check_page(const struct stream *stream, struct stream_place place, s
     struct stream_id node_id = stream_index_id(&stream->index, place), before = node_id;
     struct stream__master master;
     uint64_t count = 0, deleted = 0;
-    FIRN_ASSERT(listpack_check(payload) == 0 && stream__master(payload, &master) == 0);
+    FIRN_ASSERT(stream__is_sealed(payload) || listpack_check(payload) == 0);
+    FIRN_ASSERT(stream__master(payload, &master) == 0);
     for (struct listpack_reader at = master.entries; !listpack_at_end(&at);) {
         struct stream__entry entry;
-        FIRN_ASSERT(stream__entry(&master, node_id, at, &entry) == 0);
+        FIRN_ASSERT(stream__entry(master.field_count, node_id, at, &entry) == 0);
         FIRN_ASSERT(stream_id_compare(before, entry.id) < (count + deleted == 0));
         before = entry.id;
         if (entry.flags & STREAM_FLAG_DELETED)
             deleted++;
         else
             count++;
-        at = entry.at;
-        FIRN_ASSERT(listpack_skip(&at, entry.elements + 1) == 0);
+        FIRN_ASSERT(stream__entry_end(&entry, &at) == 0);
     }
     FIRN_ASSERT(stream_id_compare(before, stream->last_id) <= 0);
     FIRN_ASSERT(count == stream_node_count(node) &&

@@ -29,7 +29,7 @@ static void test_integers(void **state) {
         size_t size = (size_t)(listpack_put_integer(bytes, numbers[i]) - bytes);
         assert_int_equal(size, listpack_integer_bytes(numbers[i]));
         bytes[size] = LISTPACK_END;
-        struct listpack_reader reader = {bytes, bytes + size};
+        struct listpack_reader reader = {bytes, bytes + size, 0};
         int64_t value;
         assert_int_equal(listpack_read_integer(&reader, &value), 0);
         assert_true(value == numbers[i] && listpack_at_end(&reader));

@@ -2,10 +2,12 @@
 /* DUMP and RESTORE: a value as an RDB payload (ds/rdb_format.h), made and read by the value's type_ops. */
 #include "base/bytes_builder.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "cmd/call.h"
 #include "ds/number.h"
 #include "ds/rdb_format.h"
 #include "keyspace/evict.h"
+#include "persist/persist.h"
 #include "types/type.h"
 
 #define RESTORE_FREQUENCY_MAX 255
@@ -77,8 +79,11 @@ static int restore_decode(struct call *call, struct bytes key, struct bytes payl
         return FIRN_EINVALID;
     }
     const struct type_ops *ops = type_ops_for_rdb(type);
+    rdb_packed_strict = persist_config.sanitize_restore;
     int error = ops == NULL ? FIRN_ECORRUPT : ops->decode(key, type, body, &consumed, 1, entry_out);
+    rdb_packed_strict = 0;
     if (error == 0 || error == FIRN_ENOMEM) return error;
+    log_warning("RESTORE: %s integrity check failed.", rdb_type_name(type));
     reply_error(call->reply, "Bad data format");
     return FIRN_EINVALID;
 }

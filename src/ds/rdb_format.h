@@ -59,6 +59,12 @@
 extern unsigned rdb_version_preferred;
 /* rdbcompression: whether rdb_write_string may compress at all. Default 1. Executor. */
 extern int rdb_compression;
+/*
+ * sanitize-dump-payload: while nonzero, packed containers must also be consistent where it would not harm:
+ * counts in headers, sizes of previous elements, forms of lengths. How many were read like that. Executor.
+ */
+extern int rdb_packed_strict;
+extern uint64_t rdb_packed_sanitized;
 /* DEBUG SET-SKIP-CHECKSUM-VALIDATION: payloads and files with a wrong checksum are read. Executor. */
 extern int rdb_checksum_ignored;
 
@@ -112,6 +118,9 @@ struct rdb_packed {
     enum rdb_packed_kind kind;
     struct rdb_reader reader;
     int in_value;                     /* zipmap: the next element is a value */
+    int strict;                       /* what follows is checked too */
+    const uint8_t *begin, *previous;  /* of the whole; of the element read last, NULL none */
+    uint64_t count;                   /* elements read */
     char digits[NUMBER_INT_TEXT_MAX]; /* text of the last integer element */
 };
 

@@ -11,7 +11,14 @@
 #include "ds/listpack.h"
 #include "ds/rdb_format.h"
 
-#define PACKED_END 0xffu
+#define PACKED_END         0xffu
+#define PACKED_COUNT_MAX   0xffffu /* in a header: not known */
+#define ZIPMAP_COUNT_MAX   254u    /* the same of a zipmap */
+#define ZIPLIST_HEADER     10u
+#define LENGTH_IN_ONE_BYTE 254u /* of a ziplist's previous element, of a zipmap's element */
+
+int rdb_packed_strict;
+uint64_t rdb_packed_sanitized;
 
 int rdb_packed_open(struct rdb_packed *packed, enum rdb_packed_kind kind, struct bytes raw) {
     static const size_t header_bytes[] = {
@@ -21,6 +28,12 @@ int rdb_packed_open(struct rdb_packed *packed, enum rdb_packed_kind kind, struct
     if (kind != RDB_PACKED_ZIPMAP && bytes_load32(raw.data) != raw.size) return FIRN_ECORRUPT;
     packed->kind = kind;
     packed->in_value = 0;
+    /* Ziplists and zipmaps come from old servers only: what does not fit was not written by one. */
+    packed->strict = rdb_packed_strict || kind != RDB_PACKED_LISTPACK;
+    packed->begin = raw.data;
+    packed->previous = NULL;
+    packed->count = 0;
+    rdb_packed_sanitized += rdb_packed_strict != 0;
     packed->reader = rdb_reader_of(bytes_of(raw.data + header, raw.size - header));
     return 0;
 }
@@ -70,12 +83,24 @@ static int ziplist_integer(struct rdb_packed *packed, uint8_t first, struct byte
     return 0;
 }
 
+/* The size of the element before is the true one. */
+static int ziplist_previous(const struct rdb_packed *packed, const uint8_t *at, uint64_t size) {
+    uint64_t expected = packed->previous == NULL ? 0 : (uint64_t)(at - packed->previous);
+    return !packed->strict || size == expected ? 0 : FIRN_ECORRUPT;
+}
+
 static int ziplist_element(struct rdb_packed *packed, struct bytes *element_out) {
     struct rdb_reader *reader = &packed->reader;
+    const uint8_t *at = reader->at;
     uint8_t first, second;
     struct bytes raw;
     if (rdb_read_byte(reader, &first) != 0) return FIRN_ECORRUPT;
-    if (first == 0xfe && rdb_read_raw(reader, 4, &raw) != 0) return FIRN_ECORRUPT;
+    uint64_t before = first;
+    if (first == 0xfe) {
+        if (rdb_read_raw(reader, 4, &raw) != 0) return FIRN_ECORRUPT;
+        before = bytes_load32(raw.data);
+    }
+    if (ziplist_previous(packed, at, before) != 0) return FIRN_ECORRUPT;
     if (rdb_read_byte(reader, &first) != 0) return FIRN_ECORRUPT;
     switch (first >> 6) {
     case 0: return rdb_read_raw(reader, first & 0x3f, element_out);
@@ -98,6 +123,7 @@ static int zipmap_element(struct rdb_packed *packed, struct bytes *element_out) 
     if (first == 254) {
         if (rdb_read_raw(reader, 4, &raw) != 0) return FIRN_ECORRUPT;
         size = bytes_load32(raw.data);
+        if (packed->strict && size < LENGTH_IN_ONE_BYTE) return FIRN_ECORRUPT;
     } else if (first == PACKED_END) {
         return FIRN_ECORRUPT;
     }
@@ -108,9 +134,26 @@ static int zipmap_element(struct rdb_packed *packed, struct bytes *element_out) 
     return 0;
 }
 
+/* At the end: what the header says is what was there. */
+static int packed_end(const struct rdb_packed *packed) {
+    if (!packed->strict) return 0;
+    if (packed->kind == RDB_PACKED_ZIPMAP) {
+        unsigned pairs = packed->begin[0];
+        return pairs >= ZIPMAP_COUNT_MAX || packed->count == 2u * pairs ? 0 : FIRN_ECORRUPT;
+    }
+    size_t count_at = packed->kind == RDB_PACKED_ZIPLIST ? 8 : 4;
+    unsigned count = bytes_load16(packed->begin + count_at);
+    if (count != PACKED_COUNT_MAX && packed->count != count) return FIRN_ECORRUPT;
+    if (packed->kind == RDB_PACKED_LISTPACK) return 0;
+    size_t last = packed->previous == NULL ? ZIPLIST_HEADER : (size_t)(packed->previous - packed->begin);
+    return bytes_load32(packed->begin + 4) == last ? 0 : FIRN_ECORRUPT;
+}
+
 int rdb_packed_next(struct rdb_packed *packed, struct bytes *element_out) {
     int error;
-    if (packed->reader.left == 1 && !packed->in_value) return 0; /* the terminator, checked by open */
+    const uint8_t *at = packed->reader.at;
+    if (packed->reader.left == 1 && !packed->in_value)
+        return packed_end(packed); /* the terminator, checked by open */
     if (packed->reader.left <= 1) return FIRN_ECORRUPT;
     switch (packed->kind) {
     case RDB_PACKED_LISTPACK: error = listpack_element(packed, element_out); break;
@@ -118,6 +161,8 @@ int rdb_packed_next(struct rdb_packed *packed, struct bytes *element_out) {
     default: error = zipmap_element(packed, element_out); break;
     }
     if (error == 0 && packed->reader.left == 0) error = FIRN_ECORRUPT;
+    packed->previous = at;
+    packed->count++;
     return error == 0 ? 1 : error;
 }
 

@@ -27,6 +27,7 @@ struct persist_config {
     int checksum;        /* rdbchecksum */
     int incremental_sync;
     int has_save_points;
+    int sanitize_restore, sanitize_load;          /* sanitize-dump-payload */
     int stop_writes_on_error;                     /* stop-writes-on-bgsave-error */
     int64_t key_save_delay_us, key_load_delay_us; /* tests; negative -n: 1 us for one key of n */
     uint64_t load_step_bytes;                     /* loading-process-events-interval-bytes */

@@ -415,10 +415,11 @@ static int load_key(struct persist_load *load, uint8_t type) {
     } else if (error == FIRN_ENOMEM) {
         return fail(load, "no memory for the value (%s) of the key at offset %zu", rdb_type_name(type), at);
     } else if (error != 0) {
-        return fail(load,
-                    "the value (%s, RDB type %u) of the key at offset %zu is corrupt or cut off. Short read "
-                    "or OOM loading DB. Unrecoverable error, aborting now.",
-                    rdb_type_name(type), type, at);
+        return fail(
+            load,
+            "%s integrity check failed: the value of the key at offset %zu (RDB type %u) is corrupt or "
+            "cut off. Short read or OOM loading DB. Unrecoverable error, aborting now.",
+            rdb_type_name(type), at, type);
     }
     FIRN_ASSERT(consumed <= load->reader.left);
     load->reader.at += consumed;
@@ -516,9 +517,11 @@ int persist_load_step(struct persist_load *load, uint64_t bytes) {
     int error = 0;
     FIRN_ASSERT(!load->done);
     type_part_hooks.make_room = make_room_sometimes;
+    rdb_packed_strict = persist_config.sanitize_load;
     while (error == 0 && !load->done && offset(load) - begin < bytes)
         error = load_part(load);
     type_part_hooks.make_room = NULL;
+    rdb_packed_strict = 0;
     if (persist_config.checksum && !load->done) add_to_checksum(load);
     persist_status.loading_done_bytes = offset(load);
     persist_status.loading_used_memory = tier_memory_used();

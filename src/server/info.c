@@ -24,6 +24,7 @@
 #include "cmd/stream_reply.h"
 #include "cmd/watch.h"
 #include "ds/histogram.h"
+#include "ds/rdb_format.h"
 #include "keyspace/db.h"
 #include "loop/loop.h"
 #include "net/net.h"

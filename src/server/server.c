@@ -151,6 +151,7 @@ static int load_some(void) {
         if (when_ready != NULL) when_ready();
         return 0;
     }
+    log_warning("Terminating server after rdb file reading failure.");
     log_warning("Fatal error loading the DB, check server logs. Exiting.");
     server_state.exit_status = 1;
     server_state.stopping = 1;

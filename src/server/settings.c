@@ -201,6 +201,8 @@ static int apply_persist(const char **error_out) {
     persist_config.key_load_delay_us = config_number(CONFIG_KEY_LOAD_DELAY);
     persist_config.load_step_bytes = (uint64_t)config_number(CONFIG_LOADING_PROCESS_EVENTS_INTERVAL_BYTES);
     persist_config.redis_version = DISPATCH_REDIS_VERSION;
+    persist_config.sanitize_restore = config_number(CONFIG_SANITIZE_DUMP_PAYLOAD) != 0;
+    persist_config.sanitize_load = config_number(CONFIG_SANITIZE_DUMP_PAYLOAD) == 1;
     rdb_compression = (int)config_number(CONFIG_RDBCOMPRESSION);
     return 0;
 }

@@ -136,6 +136,7 @@ static int decode_node(struct decode_run *run) {
     if (container == CONTAINER_PACKED) return decode_packed(run, RDB_PACKED_LISTPACK);
     if (container != CONTAINER_PLAIN) return FIRN_ECORRUPT;
     error = rdb_read_string(&run->reader, &run->scratch, LIST_ELEMENT_BYTES_MAX, &element);
+    if (error == 0 && element.size == 0) error = FIRN_ECORRUPT; /* only large elements stand alone */
     run->pieces += 2;
     return error == 0 ? list_push(run->entry, LIST_TAIL, element) : error;
 }

@@ -328,12 +328,21 @@ static int make_place(struct persist_load *load, struct entry *entry) {
         return fail(load, "the RDB file has a key twice in DB %u (or it is in the database already)",
                     db_index(load->db));
     db_delete(load->db, old);
+    if (db_hooks.changed != NULL) db_hooks.changed(load->db, entry_key(entry));
     return 0;
 }
 
 static void discard(struct entry *entry) {
     if (entry->flags & ENTRY_REF) type_ops(entry_type(entry))->free_value(entry);
     entry_free(entry);
+}
+
+/* A load is no event "new". */
+static void insert_silently(struct db *db, struct entry *entry) {
+    void (*notify)(struct db *, unsigned, const char *, struct bytes) = db_hooks.notify;
+    db_hooks.notify = NULL;
+    db_insert(db, entry);
+    db_hooks.notify = notify;
 }
 
 /* Put a loaded value under its key, with deadline and clock. */
@@ -355,7 +364,7 @@ static int keep(struct persist_load *load, struct entry *entry) {
         discard(entry);
         return error;
     }
-    db_insert(load->db, entry);
+    insert_silently(load->db, entry);
     if (load->expiry_ms != -1) entry = db_set_expiry(load->db, entry, load->expiry_ms);
     if (load->frequency >= 0 && evict_policy_is_lfu()) evict_set_frequency(entry, (unsigned)load->frequency);
     if (load->idle_seconds >= 0 && !evict_policy_is_lfu())

@@ -79,15 +79,27 @@ static uint32_t lower_bound(const struct score_view *view, double score) {
     return left == 0 ? 0 : base + (uint32_t)(score_view_score(view, base) < score);
 }
 
+static inline int passes_at(const struct score_view *view, const struct score_key *key, uint32_t index) {
+    return score_key_passes(key, score_view_score(view, index), score_view_member(view, index));
+}
+
 uint32_t score_view_position(const struct score_view *view, const struct score_key *key) {
     uint32_t low = 0, high = view->count;
     if (key->kind != SCORE_KEY_MEMBER) {
         low = lower_bound(view, key->score);
         if (low == high || score_view_score(view, low) != key->score) return low;
+        /* equal scores are few mostly: in steps of 1, 2, 4... */
+        for (uint32_t at = low, step = 1; at < view->count; at += step, step *= 2) {
+            if (!passes_at(view, key, at)) {
+                high = at;
+                break;
+            }
+            low = at + 1;
+        }
     }
     while (low < high) {
         uint32_t middle = (low + high) / 2;
-        if (score_key_passes(key, score_view_score(view, middle), score_view_member(view, middle))) {
+        if (passes_at(view, key, middle)) {
             low = middle + 1;
         } else {
             high = middle;

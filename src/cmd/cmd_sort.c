@@ -3,9 +3,8 @@
  * SORT and SORT_RO over lists, sets and sorted sets.
  *
  * The collection is read in parts of ELEMENTS_AT_ONCE; each part is copied, then looked up (BY), so that no
- * bytes of a page are held over a lookup. Keys that BY and GET name are touched before the first of them is
- * read: a run that meets cold ones asks for as many as a fault set holds, over as many parts as that takes,
- * and the command runs again.
+ * bytes of a page are held over a lookup. A run that meets a cold key that BY or GET names only asks from
+ * then on, for as many as a fault set holds, over as many parts as that takes, and the command runs again.
  *
  * SO1 With LIMIT and a sort, no more than about twice what the limit reaches to is kept (arrange); otherwise
  * what is kept is what is answered.
@@ -252,10 +251,44 @@ static int compare(const void *a_any, const void *b_any, void *ctx) {
     return a->at < b->at ? -1 : a->at > b->at; /* as they came */
 }
 
+/* The usual case without what does not matter in it. */
+static int compare_numbers(const void *a_any, const void *b_any, void *ctx) {
+    const struct element *a = a_any, *b = b_any;
+    if (a->by.score != b->by.score) return a->by.score < b->by.score ? -1 : 1;
+    return compare(a, b, ctx);
+}
+
+/* Element ${at} of a heap of ${count}, the last one in the order on top, sinks to its place. */
+static void heap_sink(struct sort *sort, size_t at, size_t count) {
+    struct element *heap = sort->elements, moving = heap[at];
+    for (size_t child; (child = 2 * at + 1) < count; at = child) {
+        if (child + 1 < count && compare(&heap[child + 1], &heap[child], sort) > 0) child++;
+        if (compare(&moving, &heap[child], sort) >= 0) break;
+        heap[at] = heap[child];
+    }
+    heap[at] = moving;
+}
+
+/* Keep the first sort->end in the order, in any order. */
+static void keep_first(struct sort *sort) {
+    size_t kept = (size_t)sort->end;
+    for (size_t i = kept / 2; i-- > 0;)
+        heap_sink(sort, i, kept);
+    for (size_t i = kept; i < sort->used; i++) {
+        if (compare(&sort->elements[i], &sort->elements[0], sort) >= 0) continue;
+        sort->elements[0] = sort->elements[i];
+        heap_sink(sort, 0, kept);
+    }
+    sort->used = kept;
+}
+
 /* Bring the elements into their order and drop what lies beyond the limit. */
 static void arrange(struct sort *sort) {
-    if (sort->used > 1) qsort_r(sort->elements, sort->used, sizeof *sort->elements, compare, sort);
-    if (sort->used > sort->end) sort->used = (size_t)sort->end;
+    if (sort->end == 0) sort->used = 0;
+    if (sort->used > sort->end) keep_first(sort);
+    if (sort->used > 1)
+        qsort_r(sort->elements, sort->used, sizeof *sort->elements,
+                sort->alpha || sort->descending ? compare : compare_numbers, sort);
 }
 
 /* Keep only the texts of the elements that are left. */
@@ -317,13 +350,21 @@ static int touch_parts(struct sort *sort, uint64_t first, uint64_t count) {
     return zset_is_resident(entry) ? 0 : zset_touch_span(entry, (struct zset_span){first, count});
 }
 
-/* What BY names for the elements from ${from} on: asked for, or (nothing is missing so far) weighed. */
+/* Weigh the elements from ${from} on; from the first on whose weight is not here, only ask. */
 static int weigh_part(struct sort *sort, size_t from, unsigned *missing_inout) {
     int error = 0;
-    for (size_t i = from; error == 0 && sort->has_by && i < sort->used; i++)
-        error = touch_one(sort, &sort->by, element_text(sort, &sort->elements[i]), missing_inout);
-    for (size_t i = from; error == 0 && *missing_inout == 0 && i < sort->used; i++)
-        error = weigh(sort, &sort->elements[i]);
+    for (size_t i = from; error == 0 && i < sort->used; i++) {
+        struct element *element = &sort->elements[i];
+        if (*missing_inout > 0) {
+            error = touch_one(sort, &sort->by, element_text(sort, element), missing_inout);
+            continue;
+        }
+        error = weigh(sort, element);
+        if (error == FIRN_EFAULT) {
+            ++*missing_inout;
+            error = 0;
+        }
+    }
     return error;
 }
 
@@ -370,37 +411,33 @@ static int load_as_it_is(struct sort *sort) {
 
 /* --- the answer --- */
 
-/* Ask for everything that GET names. */
-static int touch_gets(struct sort *sort) {
-    unsigned missing = 0;
-    for (uint64_t i = sort->first; i < sort->end; i++) {
-        struct bytes text = element_text(sort, &sort->elements[i - sort->base]);
-        for (size_t j = 0; j < sort->get_count; j++) {
-            int error = touch_one(sort, &sort->gets[j], text, &missing);
-            if (error != 0) return error;
-        }
-    }
-    return missing > 0 ? FIRN_EFAULT : 0;
-}
-
-/* Hand the answer to ${emit} value by value; ${found} 0: there is none, the value is empty. */
+/* Hand the answer to ${emit} value by value; ${found} 0: there is none, the value is empty. From the first on
+ * that is not here, only ask: what was emitted is void. */
 static int each_answer(struct sort *sort, int (*emit)(struct bytes value, int found, void *ctx), void *ctx) {
     char digits[NUMBER_INT_TEXT_MAX];
+    unsigned missing = 0;
     int error = 0;
     for (uint64_t i = sort->first; error == 0 && i < sort->end; i++) {
         struct bytes text = element_text(sort, &sort->elements[i - sort->base]);
         if (sort->get_count == 0) error = emit(text, 1, ctx);
         for (size_t j = 0; error == 0 && j < sort->get_count; j++) {
             struct bytes value;
+            if (missing > 0) {
+                error = touch_one(sort, &sort->gets[j], text, &missing);
+                continue;
+            }
             error = look_up(sort, &sort->gets[j], text, 0, digits, &value);
             if (error == 0) {
                 error = emit(value, 1, ctx);
             } else if (error == FIRN_ENOTFOUND) {
                 error = emit(bytes_of("", 0), 0, ctx);
+            } else if (error == FIRN_EFAULT) {
+                missing++;
+                error = 0;
             }
         }
     }
-    return error;
+    return error == 0 && missing > 0 ? FIRN_EFAULT : error;
 }
 
 static uint64_t answer_count(const struct sort *sort) {
@@ -485,8 +522,6 @@ static int run(struct sort *sort, int may_store) {
         reply_error(call->reply, "One or more scores can't be converted into double");
         return 0;
     }
-    error = touch_gets(sort);
-    if (error != 0) return error;
     if (sort->has_store) return store(sort);
     reply_array(call->reply, answer_count(sort));
     return each_answer(sort, emit_reply, call->reply);

@@ -151,22 +151,34 @@ static unsigned put_run(uint8_t *to, unsigned rank, unsigned count) {
     return rank == 0 ? put_zeros(to, count) : put_values(to, rank, count);
 }
 
-/* On from place->run, which begins at register place->first. */
+/* On from place->run, which begins at register place->first. This is where PFADD spends its time. */
 static int sparse_find(struct bytes value, struct hyperloglog_place *place) {
-    for (;;) {
-        struct run run;
-        int error = run_at(value, place->run, place->first, &run);
-        if (error != 0) return error;
-        if (place->first + run.count > place->index) {
-            place->rank = (uint8_t)run.rank;
-            place->count = run.count;
+    const unsigned index = place->index;
+    size_t at = place->run, previous = place->previous_run;
+    unsigned first = place->first, previous_first = place->previous_first;
+    while (at < value.size) {
+        unsigned byte = value.data[at], count = (byte & 0x80 ? byte & 3 : byte & 63) + 1, bytes = 1;
+        if ((byte & 0xc0) == 0x40) {
+            if (at + 1 >= value.size) return FIRN_ECORRUPT;
+            count = ((byte & 63) << 8 | value.data[at + 1]) + 1;
+            bytes = 2;
+        }
+        if (first + count > index) {
+            if (first + count > HYPERLOGLOG_REGISTERS) return FIRN_ECORRUPT;
+            place->rank = byte & 0x80 ? (byte >> 2 & 31) + 1 : 0;
+            place->count = count;
+            place->run = at;
+            place->first = first;
+            place->previous_run = previous;
+            place->previous_first = previous_first;
             return 0;
         }
-        place->previous_run = place->run;
-        place->previous_first = place->first;
-        place->run += run.bytes;
-        place->first += run.count;
+        previous = at;
+        previous_first = first;
+        at += bytes;
+        first += count;
     }
+    return FIRN_ECORRUPT;
 }
 
 int hyperloglog_find(struct bytes value, unsigned index, struct hyperloglog_place *place_out) {
@@ -290,23 +302,31 @@ int hyperloglog_merge(struct bytes value, uint8_t registers[HYPERLOGLOG_REGISTER
     return first == HYPERLOGLOG_REGISTERS ? 0 : FIRN_ECORRUPT;
 }
 
+/* What is left to do once it is dense. */
+static void raise_all_dense(uint8_t *to, const uint8_t *registers, unsigned from) {
+    for (unsigned i = from; i < HYPERLOGLOG_REGISTERS; i++)
+        if (registers[i] > dense_get(to, i)) dense_set(to, i, registers[i]);
+}
+
 int hyperloglog_raise_all(struct bytes_builder *value, const uint8_t registers[HYPERLOGLOG_REGISTERS],
                           size_t sparse_max_bytes) {
     struct hyperloglog_place place = {.run = HYPERLOGLOG_HEADER_BYTES,
                                       .previous_run = HYPERLOGLOG_HEADER_BYTES};
     for (unsigned i = 0; i < HYPERLOGLOG_REGISTERS; i++) {
-        if (registers[i] == 0) continue;
         struct bytes bytes = bytes_builder_bytes(value);
+        if (hyperloglog_is_dense(bytes)) {
+            raise_all_dense(value->data + HYPERLOGLOG_HEADER_BYTES, registers, i);
+            return 0;
+        }
+        if (registers[i] == 0) continue;
         /* The run before the last change is still there, longer at most: go on from it, unless it is the very
          * run, whose predecessor is needed. */
         struct hyperloglog_place next = place;
         next.index = i;
         next.run = place.previous_run;
         next.first = place.previous_first;
-        int error = 0;
-        if (!hyperloglog_is_dense(bytes)) error = sparse_find(bytes, &next);
-        if (error == 0 && (hyperloglog_is_dense(bytes) || next.run == place.previous_run))
-            error = hyperloglog_find(bytes, i, &next);
+        int error = sparse_find(bytes, &next);
+        if (error == 0 && next.run == place.previous_run) error = hyperloglog_find(bytes, i, &next);
         if (error != 0) return error;
         place = next;
         if (registers[i] > next.rank) error = hyperloglog_raise(value, &next, registers[i], sparse_max_bytes);

@@ -6,6 +6,7 @@
 #include "cmd/cmd_list_internal.h"
 #include "cmd/command.h"
 #include "cmd/stream_reply.h"
+#include "tiering/tier.h"
 #include "types/list_page.h"
 
 /* --- by number --- */
@@ -157,6 +158,17 @@ int cmd_ltrim(struct call *call) {
 
 /* --- by value --- */
 
+/* list_search; of a list far larger than memory, which is read blocking in the end, only the latest pages
+ * stay. */
+static int search(struct entry *entry, struct bytes element, int backwards, uint64_t limit,
+                  int (*found)(uint64_t index, void *ctx), void *ctx) {
+    int is_resident = list_is_resident(entry);
+    if (!is_resident) tier_walk_begin();
+    int error = list_search(entry, element, backwards, limit, found, ctx);
+    if (!is_resident) tier_walk_end();
+    return error;
+}
+
 struct pos_options {
     int64_t rank, count, limit;
     int has_count;
@@ -234,7 +246,7 @@ int cmd_lpos(struct call *call) {
     if (options.has_count) later = reply_later_open(call->reply, '*');
     int error = 0;
     if (entry != NULL)
-        error = list_search(entry, call->argv[2], backwards, (uint64_t)options.limit, pos_found, &run);
+        error = search(entry, call->argv[2], backwards, (uint64_t)options.limit, pos_found, &run);
     if (error != 0) return error;
     if (options.has_count) {
         reply_later_close(call->reply, later, run.replied);
@@ -264,11 +276,14 @@ int cmd_lrem(struct call *call) {
     CALL_TRY(call_find_write_type(call, key, TYPE_LIST, &entry));
     int backwards = count < 0;
     struct match_run run = {.stop = backwards ? 0 - (uint64_t)count : (uint64_t)count};
-    int error = entry != NULL ? list_search(entry, element, backwards, 0, match_found, &run) : 0;
+    int error = entry != NULL ? search(entry, element, backwards, 0, match_found, &run) : 0;
     if (error != 0) return error;
     if (run.count > 0) {
         entry = db_changing(call->db, entry);
+        int is_resident = list_is_resident(entry);
+        if (!is_resident) tier_walk_begin();
         error = list_remove(entry, element, backwards, run.count, &removed);
+        if (!is_resident) tier_walk_end();
     }
     if (error == 0) reply_integer(call->reply, (int64_t)removed);
     if (removed > 0) { /* also those before a failure */
@@ -290,7 +305,7 @@ int cmd_linsert(struct call *call) {
         reply_integer(call->reply, 0);
         return 0;
     }
-    int error = list_search(entry, call->argv[3], 0, 0, match_found, &run);
+    int error = search(entry, call->argv[3], 0, 0, match_found, &run);
     if (error != 0) return error;
     entry = db_changing(call->db, entry);
     error = list_expect(entry, 1, element.size); /* whether it will be put in or not, as Redis does */

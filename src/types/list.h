@@ -46,6 +46,8 @@ void list_shrunk(struct entry *entry);
  * its elements came in one piece or one by one). */
 void list_settle_encoding(struct entry *entry, size_t pieces);
 
+/* Whether every page is in DRAM. */
+int list_is_resident(const struct entry *entry);
 /* --- touching: 0, or FIRN_EFAULT having recorded what is missing --- */
 /* The page that the next pop or push at ${end} needs. */
 FIRN_MUST_USE int list_touch_end(struct entry *entry, enum list_end end);

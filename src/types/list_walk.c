@@ -4,7 +4,7 @@
 #include "page/fault.h"
 #include "types/list_internal.h"
 
-#define TOUCH_MAX      (FAULT_TOUCH_MAX / 2) /* pages are twice the usual size */
+#define TOUCH_MAX      (FAULT_TOUCH_MAX / 8) /* 8 MiB */
 #define LOOK_AHEAD_MIN 4u
 #define END_HOT_S      30u /* an end used within so many seconds is hot */
 
@@ -22,6 +22,12 @@ static int touch_ahead(struct list_place *place, int backwards, uint64_t limit, 
         if (backwards ? place->first <= limit : place->first + place->slot->count >= limit) break;
     } while (pages > 0 && (backwards ? list__previous(place) : list__next(place)));
     return result;
+}
+
+int list_is_resident(const struct entry *entry) {
+    const struct list_object *object = list__object(entry);
+    if (object != NULL) return object->head.pages_dram == object->head.pages;
+    return !page_ref_is_lower(entry_ref(entry));
 }
 
 int list_touch(struct entry *entry, uint64_t start, uint64_t count) {

@@ -362,5 +362,67 @@ class Waiting(Base):
         self.assertEqual(self.c("LLEN", "l"), 10000 - rounds)
 
 
+class Events(Base):
+    """What keyspace notifications say, in Redis's order (as seen of redis-server 7.0)."""
+
+    def test_order_of_events(self):
+        subscriber = self.client()
+        self.c("CONFIG", "SET", "notify-keyspace-events", "KEAn")
+        subscriber("PSUBSCRIBE", "__keyevent*")
+        for command, expected in (
+                ("RPUSH l 1 2 3", "new:l rpush:l"), ("LPUSH l 0", "lpush:l"), ("LPUSHX l 9", "lpush:l"), ("RPUSHX n 1", ""), ("LINSERT l BEFORE 1 x", "linsert:l"),
+                ("LINSERT l BEFORE none x", ""), ("LSET l 0 z", "lset:l"), ("LREM l 0 z", "lrem:l"), ("LREM l 0 none", ""), ("LTRIM l 0 2", "ltrim:l"),
+                ("LTRIM l 0 -1", "ltrim:l"), ("LMOVE l m LEFT RIGHT", "new:m rpush:m lpop:l"), ("RPOPLPUSH l l", "lpush:l rpop:l"),
+                ("LMOVE l m LEFT LEFT", "lpush:m lpop:l"), ("LMOVE l m RIGHT RIGHT", "rpush:m rpop:l del:l"), ("LPOP m", "lpop:m"), ("RPOP m 0", ""),
+                ("RPOP m 5", "rpop:m del:m"), ("RPUSH a 1 2 3", "new:a rpush:a"), ("LMPOP 2 z a LEFT COUNT 2", "lpop:a"), ("BLPOP a 0", "lpop:a del:a"),
+                ("RPUSH a 1", "new:a rpush:a"), ("BLMOVE a b LEFT LEFT 0", "new:b lpush:b lpop:a del:a"), ("BRPOPLPUSH b b 0", "lpush:b rpop:b"),
+                ("BLMPOP 0 1 b LEFT", "lpop:b del:b"), ("RPUSH t 1 2", "new:t rpush:t"), ("LTRIM t 5 9", "ltrim:t del:t"), ("RPUSH t 1", "new:t rpush:t"),
+                ("LREM t 0 1", "lrem:t del:t"), ("LMOVE none x LEFT LEFT", ""), ("LPOP none", "")):
+            self.c(*command.split())
+            self.c("SET", "mark", 1)
+            events = []
+            while True:
+                message = subscriber.receive()
+                event, key = message[2].split(b":")[1].decode(), message[3].decode()
+                if (event, key) == ("set", "mark"):
+                    break
+                if key != "mark":
+                    events.append(event + ":" + key)
+            self.assertEqual(" ".join(events), expected, command)
+
+
+class Cold(unittest.TestCase):
+    """A list that is all on NVMe: an element is one page away, and stays there."""
+
+    def test_one_element_is_one_page_read(self):
+        with firn.Server("--maxmemory", "200mb", "--tier-nvme-path", "nvme", "--tier-nvme-size", "2gb", stress="off") as server:
+            c, count = server.client(), 200000
+
+            def number(section, field):
+                return int(c("INFO", section).split(field + b":")[1].split(b"\r")[0])
+
+            def reads(*command):
+                before = number("tiering", b"tier_nvme_reads"), number("tiering", b"tier_nvme_read_bytes")
+                reply = c(*command)
+                self.assertLessEqual(number("tiering", b"tier_nvme_read_bytes") - before[1], 65536)
+                return number("tiering", b"tier_nvme_reads") - before[0], reply
+
+            for start in range(0, count, 5000):
+                c("RPUSH", "big", *["element:%08d" % i for i in range(start, start + 5000)])
+            self.assertEqual(c("TIER", "DEMOTE", "big", "NVME"), "OK")
+            for i in (0, count // 2, count - 1, count // 3):
+                self.assertEqual(reads("LINDEX", "big", i), (1, b"element:%08d" % i))
+            where = c("TIER", "WHERE", "big")
+            self.assertEqual(where[where.index(b"pages_dram") + 1], 0)  # nothing stayed
+            self.assertLessEqual(reads("LRANGE", "big", 70000, 70099)[0], 2)
+            self.assertLessEqual(reads("LSET", "big", 40000, "new")[0], 1)
+            self.assertEqual(reads("LINDEX", "big", 40000), (0, b"new"))
+            for word in ("LPUSH", "RPUSH", "LPOP", "RPOP", "LPUSH", "RPUSH"):
+                self.assertLessEqual(reads(*((word, "big", "x") if "PUSH" in word else (word, "big")))[0], 1)
+            self.assertEqual(reads("LPUSH", "big", "x")[0], 0)
+            self.assertEqual(reads("RPOP", "big"), (0, b"x"))
+            c.close()
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -7,7 +7,7 @@
 #include "persist/persist.h"
 
 #define FLUSH_SLICE_US                                                                                       \
-    2000 /* freed at once by a flush that asks for neither SYNC nor ASYNC; the rest follows in slices */
+    500 /* freed at once by a flush that asks for neither SYNC nor ASYNC; the rest follows in slices */
 
 int cmd_dbsize(struct call *call) {
     reply_integer(call->reply, (int64_t)db_size(call->db));

@@ -150,7 +150,7 @@ static int randfield_repeated(struct randfield *randfield, uint64_t count) {
     int error = randfield_touch(randfield, count);
     if (error != 0) return error;
     randfield_header(randfield, count);
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < count && !randfield->call->reply->lost; i++) {
         struct hash_field field;
         error = hash_random(randfield->entry, &randfield->state, &field);
         if (error != 0) return error;

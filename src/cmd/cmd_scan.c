@@ -65,14 +65,15 @@ static int parse_options(struct call *call, struct scan *scan) {
 
 static void scan_visit(struct entry *entry, void *ctx) {
     struct scan *scan = ctx;
+    int64_t expiry_ms = entry_expiry(entry);
+    int expired = expiry_ms >= 0 && expiry_ms <= scan->now_ms;
     if (scan->with_pattern && !glob_match(scan->pattern, entry_key(entry), 0)) return;
-    if (scan->with_type && !bytes_is(scan->type, type_name(entry_type(entry)))) return;
+    /* What has expired goes whatever its type. */
+    if (!expired && scan->with_type && !bytes_is(scan->type, type_name(entry_type(entry)))) return;
     if (scan->entry_count == scan->entry_capacity) {
         scan->entry_capacity = scan->entry_capacity == 0 ? 32 : scan->entry_capacity * 2;
         scan->entries = memory_realloc(scan->entries, scan->entry_capacity * sizeof(struct entry *));
     }
-    int64_t expiry_ms = entry_expiry(entry);
-    int expired = expiry_ms >= 0 && expiry_ms <= scan->now_ms;
     struct entry **place = &scan->entries[scan->entry_count++];
     *place = entry;
     if (expired) { /* expired ones in front */

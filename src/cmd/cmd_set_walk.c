@@ -246,7 +246,7 @@ static int randmember_repeated(struct randmember *run, uint64_t count) {
     int error = touch_draws(run->entry, run->state, count);
     if (error != 0) return error;
     reply_array(run->call->reply, count);
-    for (uint64_t i = 0; i < count; i++) {
+    for (uint64_t i = 0; i < count && !run->call->reply->lost; i++) {
         struct bytes member;
         error = set_random(run->entry, &run->state, digits, &member);
         if (error != 0) return error;

@@ -174,7 +174,7 @@ static int randmember_repeated(struct randmember *run, uint64_t count) {
     int error = touch_draws(run, count);
     if (error != 0) return error;
     reply_head(run, count);
-    for (uint64_t i = 0; error == 0 && i < count; i++)
+    for (uint64_t i = 0; error == 0 && i < count && !run->call->reply->lost; i++)
         error = reply_at(run, draw(&run->state, run->entry->size));
     return error;
 }

@@ -26,6 +26,7 @@
 #define DB_COLD_NOTES      128u
 #define DB_PREFETCH_BATCH  32u
 #define DB_RANDOM_ATTEMPTS 100u
+#define FREE_EFFORT_LARGE  64u /* as in Redis: what costs more to free is freed later */
 
 struct db_stats db_stats;
 struct db_hooks db_hooks;
@@ -166,6 +167,12 @@ void db__release(struct entry *entry) {
     db__forget_moving(entry);
     if (entry->flags & ENTRY_REF) type_ops(entry_type(entry))->free_value(entry);
     entry_free(entry);
+}
+
+void db__drop(struct entry *entry) {
+    if ((entry->flags & ENTRY_REF) && type_ops(entry_type(entry))->free_effort(entry) > FREE_EFFORT_LARGE)
+        db_stats.freed_later++;
+    db__release(entry);
 }
 
 int64_t db__field_deadline(const struct db *db, uint64_t hash) {
@@ -344,12 +351,12 @@ void db_replace(struct db *db, struct entry *old, struct entry *entry) {
         evict_init_clock(entry);
     }
     enter(db, slot, hash, entry, incoming_field_deadline(entry));
-    db__release(old);
+    db__drop(old);
 }
 
 int db_delete(struct db *db, struct entry *entry) {
     take_out(db, entry);
-    db__release(entry);
+    db__drop(entry);
     return 1;
 }
 
@@ -467,7 +474,7 @@ static void remove_with_event(struct db *db, struct entry *entry, unsigned event
     db_notify(db, event_class, name, key);
     db_changed(db, key);
     if (propagate != NULL) propagate(db, key);
-    db__release(entry);
+    db__drop(entry);
 }
 
 void db__expire(struct db *db, struct entry *entry) {

@@ -160,7 +160,9 @@ void db_table_stats(const struct db *db, struct db_table_stats *stats_out);
 struct db_stats {
     uint64_t keyspace_hits, keyspace_misses, expired_keys, expired_fields, expired_stale_percent_x100,
         expired_time_cap_reached, evicted_keys;
-    uint64_t changes; /* since the last save: rdb_changes_since_last_save */
+    uint64_t freed_later; /* values freed in slices after their command: large ones, and all of a flushed
+                             database (lazyfreed_objects) */
+    uint64_t changes;     /* since the last save: rdb_changes_since_last_save */
 };
 extern struct db_stats db_stats;
 

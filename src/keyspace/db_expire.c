@@ -228,6 +228,7 @@ uint64_t db_flush(struct db *db, int lazy) {
         for (unsigned i = 0; i < db_count(); i++)
             clear_when_reaped &= db_size(db_at(i)) == 0;
     }
+    if (lazy) db_stats.freed_later += dropped;
     while (!lazy && reap_step()) {
     }
     return dropped;

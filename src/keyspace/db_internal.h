@@ -74,5 +74,7 @@ uint64_t db__sink(struct db *db, uint64_t *slot);
 void db__release_slot(uint64_t slot);
 /* Let go of a value and its entry, which is in no table. */
 void db__release(struct entry *entry);
+/* The same for one that was deleted or replaced: counts in db_stats.freed_later if it is large. */
+void db__drop(struct entry *entry);
 
 #endif

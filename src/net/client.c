@@ -130,6 +130,10 @@ int client_descriptor(const struct client *client) {
 void client_close_later(struct client *client, int after_reply) {
     client->flags |= after_reply ? CLIENT_CLOSE_AFTER_REPLY : CLIENT_CLOSE_ASAP;
     if (!client->connection) return;
+    if (!after_reply) { /* as good as freed: others are not evicted for it */
+        net__state.memory -= client->connection->counted_bytes;
+        client->connection->counted_bytes = 0;
+    }
     net__queue(client->connection, after_reply ? NET_QUEUE_WRITE : NET_QUEUE_CLOSE);
 }
 

@@ -158,7 +158,8 @@ static void start_accounting(void) {
 }
 
 void net__evict_clients(void) {
-    while (net__state.accounting && net__state.memory > net_config.maxmemory_clients) {
+    while (net_config.maxmemory_clients > 0 && net__state.accounting &&
+           net__state.memory > net_config.maxmemory_clients) {
         struct client *largest = NULL;
         for (struct client *client = net__state.first; client; client = client->next) {
             if (client->flags & (CLIENT_NO_EVICT | CLIENT_CLOSE_ASAP)) continue;
@@ -169,8 +170,6 @@ void net__evict_clients(void) {
         log_notice("Evicting client (id=%llu, %zu bytes of %zu in use by clients)",
                    (unsigned long long)largest->id, largest->connection->counted_bytes,
                    (size_t)net__state.memory);
-        net__state.memory -= largest->connection->counted_bytes;
-        largest->connection->counted_bytes = 0;
         net_stats.evicted_clients++;
         client_close_later(largest, 0);
         /* It is freed at the end of the turn; its replies, mostly what is large, now. */

@@ -184,6 +184,7 @@ static size_t prefetch(struct client *client, struct bytes input, const struct r
 
 /* Run the command in client->request. Whether it is through (else it parked). */
 static int execute(struct client *client) {
+    client->reply.bytes_max = net_config.output_limit[client_class(client)].hard_bytes;
     if (net__state.hooks.execute(client) != 0) return 0;
     client->commands++;
     net_stats.commands_total++;

@@ -63,6 +63,7 @@ void reply_chunk_free(struct reply_chunk *chunk) {
 
 /* Append a chunk with room for ${need} bytes, or for CHUNK_BYTES_MAX if that is less. */
 static struct reply_chunk *add_chunk(struct reply *reply, size_t need) {
+    if (reply->bytes_max != 0 && reply->bytes > reply->bytes_max) reply->lost = reply->off = 1;
     size_t size = reply->head ? CHUNK_NEXT_BYTES : CHUNK_FIRST_BYTES;
     if (need > CHUNK_BYTES_MAX) need = CHUNK_BYTES_MAX;
     if (need + sizeof(struct reply_chunk) > size) {

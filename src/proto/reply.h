@@ -6,6 +6,8 @@
  *
  * R1 Chunks already handed to the socket (reply_take) are never changed.
  * R2 With reply->off nothing is written (CLIENT REPLY OFF/SKIP).
+ * R3 A reply that grows beyond bytes_max is lost: nothing more is written, and the network layer closes the
+ *    client (client-output-buffer-limit). Commands that only reply may stop when they see it.
  */
 #ifndef FIRN_PROTO_REPLY_H
 #define FIRN_PROTO_REPLY_H
@@ -28,6 +30,8 @@ struct reply {
     size_t bytes;                    /* in all chunks */
     unsigned version;                /* 2 or 3 */
     int off;
+    int lost;            /* R3; stays */
+    size_t bytes_max;    /* 0: no limit */
     uint64_t errors;     /* error replies written so far */
     char last_error[64]; /* first word(s) of the last error, for errorstats ("ERR", "WRONGTYPE"...) */
 };

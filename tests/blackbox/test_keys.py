@@ -25,6 +25,31 @@ class Keys(unittest.TestCase):
     def fill(self, count, size=100):
         self.c.pipeline([("SET", "key:%d" % i, ("%d|" % i) * (size // 4)) for i in range(count)])
 
+    def test_scan_with_a_type_deletes_what_has_expired(self):
+        with firn.Server() as server:
+            client = server.client()
+            client("DEBUG", "SET-ACTIVE-EXPIRE", 0)
+            client("HSET", "hash", "f", "v"), client("SET", "string", "v")
+            client("PEXPIRE", "hash", 1)
+            time.sleep(0.02)
+            self.assertEqual(client("SCAN", 0, "TYPE", "string", "COUNT", 100), [b"0", [b"string"]])
+            self.assertEqual(client("DBSIZE"), 1)
+            client.close()
+
+    def test_large_values_and_flushed_databases_are_freed_later(self):
+        with firn.Server(stress="off") as server:
+            client = server.client()
+            client("SADD", "large", *range(1000), "a")
+            client("SADD", "small", "a")
+            client("UNLINK", "large", "small")
+            self.assertEqual(server.info("memory")["lazyfreed_objects"], "1")
+            client.pipeline([("SET", "k:%d" % i, "v") for i in range(500)])
+            client("FLUSHALL")
+            self.assertEqual(server.info("memory")["lazyfreed_objects"], "501")
+            client("CONFIG", "RESETSTAT")
+            self.assertEqual(server.info("memory")["lazyfreed_objects"], "0")
+            client.close()
+
     def test_dbsize_exists_type_are_exact(self):
         self.fill(2000)
         self.c("HSET", "hash", "f", "v")

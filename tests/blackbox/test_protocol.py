@@ -164,6 +164,47 @@ class Limits(unittest.TestCase):
             client.close()
             self.assertEqual(server.info("stats")["client_output_buffer_limit_disconnections"], "1")
 
+    def test_a_reply_beyond_the_limit_ends_the_command(self):
+        """A billion random elements are asked for: the reply is cut off at the limit, the client closed, others go on."""
+        with firn.Server("--client-output-buffer-limit", "normal 1000000 0 0") as server:
+            client = server.client()
+            client("HSET", "h", "field", "value"), client("SADD", "s", "member"), client("ZADD", "z", 1, "member")
+            for command in ("HRANDFIELD", "h"), ("SRANDMEMBER", "s"), ("ZRANDMEMBER", "z"):
+                greedy = server.client()
+                greedy.send(*command, -999999999)
+                self.assertTrue(self.cut_off(greedy), command)
+                greedy.close()
+            self.assertEqual(client("PING"), "PONG")
+            self.assertLess(int(server.info("memory")["used_memory"]), 30_000_000)
+            client.close()
+
+    @staticmethod
+    def cut_off(client):
+        """Read what comes; whether the connection ends below 100 MB."""
+        for _ in range(1000):
+            try:
+                if not client.socket.recv(100_000):
+                    return True
+            except ConnectionError:
+                return True
+        return False
+
+    def test_clients_are_evicted_for_what_they_hold_alone(self):
+        with firn.Server("--maxmemory-clients", "3mb") as server:
+            client, other = server.client(), server.client()
+            client("CLIENT", "NO-EVICT", "ON")
+            for _ in range(3):
+                greedy = server.client()
+                greedy.send_raw(b"*1\r\n$4000000\r\n" + b"x" * 3_500_000)
+                self.assertTrue(greedy.at_end())
+                greedy.close()
+            self.assertEqual(other("PING"), "PONG")
+            self.assertEqual(int(server.info("stats")["evicted_clients"]), 3)
+            client("CONFIG", "SET", "maxmemory-clients", "7%")  # of no maxmemory: no limit
+            self.assertEqual(other("PING"), "PONG")
+            self.assertEqual(int(server.info("stats")["evicted_clients"]), 3)
+            client.close(), other.close()
+
     def test_idle_timeout(self):
         with firn.Server("--timeout", "1") as server:
             client = server.client(timeout=20)

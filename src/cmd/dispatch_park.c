@@ -19,6 +19,7 @@
 #include "cmd/dispatch_internal.h"
 #include "cmd/latency.h"
 #include "cmd/stream_reply.h"
+#include "keyspace/db.h"
 
 #define DELAY_US_MIN       1000 /* shorter delays are owed */
 #define STREAM_POLL_MS_MAX 16
@@ -370,6 +371,7 @@ void dispatch_pause(enum dispatch_pause mode, int64_t until_ms) {
         if (mode > pause_mode) pause_mode = mode;
         if (until_ms > pause_until_ms) pause_until_ms = until_ms;
     }
+    db_hold_expiry(1);
     if (park_loop == NULL) return;
     if (pause_timer != NULL) loop_timer_destroy(pause_timer);
     int64_t left = pause_until_ms - clock_monotonic_us() / 1000;
@@ -378,6 +380,7 @@ void dispatch_pause(enum dispatch_pause mode, int64_t until_ms) {
 
 void dispatch_unpause(void) {
     pause_mode = DISPATCH_PAUSE_OFF;
+    db_hold_expiry(0);
     if (pause_timer != NULL) loop_timer_destroy(pause_timer);
     pause_timer = NULL;
     while (paused.first != NULL)

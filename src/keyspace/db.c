@@ -294,7 +294,7 @@ int db_find(struct db *db, struct bytes key, unsigned flags, struct entry **entr
     }
     struct entry *entry = table_slot_entry(*slot);
     if (__builtin_expect(*slot & TABLE_SLOT_VOLATILE, 0) && !(flags & LOOKUP_EXPIRED) && is_due(entry)) {
-        db__expire(db, entry);
+        if (!db_expiry_is_held() || (flags & LOOKUP_WRITE)) db__expire(db, entry);
         count_miss(db, key, flags);
         return 0;
     }
@@ -532,7 +532,8 @@ struct entry *db_random(struct db *db) {
             if (db__surface(db, slot) != 0) continue;
         }
         struct entry *entry = table_slot_entry(*slot);
-        if (!is_due(entry)) return entry;
+        if (!is_due(entry) || (db_expiry_is_held() && attempt >= DB_RANDOM_ATTEMPTS)) return entry;
+        if (db_expiry_is_held()) continue;
         db__expire(db, entry);
         if (attempt >= DB_RANDOM_ATTEMPTS) db_expire_some(INT64_MAX / 2);
     }

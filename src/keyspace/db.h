@@ -141,6 +141,13 @@ void db_prefetch(struct db *db, const struct bytes *keys, unsigned count);
 /* Delete expired keys and hash fields, bounded by ${budget_us}; nonzero if more are due. Events and
  * statistics included. */
 int db_expire_some(int64_t budget_us);
+/*
+ * While ${held} (CLIENT PAUSE) nothing expires: reads do not find what is due, but it is not deleted. A
+ * lookup for writing still deletes it: it is about to change the key anyway.
+ */
+void db_hold_expiry(int held);
+/* Whether that is so. */
+int db_expiry_is_held(void);
 /* DEBUG SET-ACTIVE-EXPIRE. */
 void db_set_active_expire(int enabled);
 /* Housekeeping slice: reaper of flushed tables and detached values; nonzero when more is left. */

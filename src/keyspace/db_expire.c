@@ -39,12 +39,21 @@ struct ruin {
 static struct ruin *ruins;
 static int clear_when_reaped; /* all databases were flushed: tell the tiers when the last of it is gone */
 static int active_expire = 1;
+static int expiry_held;
 static unsigned expire_next; /* database whose turn it is */
 
 /* --- expiry --- */
 
 void db_set_active_expire(int enabled) {
     active_expire = enabled;
+}
+
+void db_hold_expiry(int held) {
+    expiry_held = held;
+}
+
+int db_expiry_is_held(void) {
+    return expiry_held;
 }
 
 /* Expire due keys until ${until_us}; nonzero when more are due. */
@@ -151,7 +160,7 @@ static int expire_fields(struct db *db, int64_t now_ms, int64_t until_us) {
 }
 
 int db_expire_some(int64_t budget_us) {
-    if (!active_expire) return 0;
+    if (!active_expire || expiry_held) return 0;
     int64_t now_ms = clock_cached_ms();
     int64_t until_us = clock_monotonic_us() + budget_us;
     unsigned count = db_count();

@@ -23,6 +23,7 @@
 #include "server/process.h"
 #include "types/type.h"
 
+#define CLIENT_MEMORY_MIN (128u << 10)
 #define STRESS_PMEM_BYTES (256ull << 20)
 #define STRESS_NVME_BYTES (16ull << 30)
 
@@ -37,8 +38,9 @@ static int apply_log(const char **error_out) {
 static void apply_client_memory(void) {
     int64_t limit = config_number(CONFIG_MAXMEMORY_CLIENTS);
     uint64_t maxmemory = (uint64_t)config_number(CONFIG_MAXMEMORY);
-    net_config.maxmemory_clients =
-        limit >= 0 ? (uint64_t)limit : (uint64_t)((double)maxmemory * (double)-limit / 100.0);
+    uint64_t bytes = limit >= 0 ? (uint64_t)limit : (uint64_t)((double)maxmemory * (double)-limit / 100.0);
+    /* As in Redis: never so low that nobody could be talked to. */
+    net_config.maxmemory_clients = bytes != 0 && bytes < CLIENT_MEMORY_MIN ? CLIENT_MEMORY_MIN : bytes;
 }
 
 static int apply_memory(const char **error_out) {

@@ -237,6 +237,20 @@ class Blocking(unittest.TestCase):
         self.assertEqual(waiter.receive(), [b"a", b"1"])
         self.assertEqual(late.receive(), None)
 
+    def test_nothing_expires_in_a_pause(self):
+        before = int(self.server.info("stats")["expired_keys"])
+        self.c("MULTI")
+        for command in (("SET", "a", 1, "PX", 5), ("HSET", "h", "f", 1), ("PEXPIRE", "h", 5), ("CLIENT", "PAUSE", 60000, "WRITE")):
+            self.c(*command)
+        self.c("EXEC")
+        time.sleep(0.15)
+        self.assertEqual((self.c("GET", "a"), self.c("HGET", "h", "f"), self.c("EXISTS", "a", "h")), (None, None, 0))
+        self.assertIn(self.c("RANDOMKEY"), (b"a", b"h"))
+        self.assertEqual(int(self.server.info("stats")["expired_keys"]), before)
+        self.c("CLIENT", "UNPAUSE")
+        self.assertEqual((self.c("GET", "a"), self.c("HGET", "h", "f")), (None, None))
+        self.assertEqual(int(self.server.info("stats")["expired_keys"]), before + 2)
+
     def test_resp3(self):
         waiter = self.server.client()
         self.clients.append(waiter)

@@ -172,6 +172,8 @@ void list__close(struct list_place *place) {
         }
     }
     place->object->element_bytes += (uint64_t)place->slot->bytes - place->before_bytes;
+    if (place->where == LIST_AT_MIDDLE && !is_dram(place->before_ref))
+        list__note_dram(place->object, place->object->middle.base + page_sequence_position(&place->cursor));
     if (ref != place->before_ref || page->bytes != place->before_page_bytes)
         object_account(&place->object->head, (int64_t)page->bytes - place->before_page_bytes,
                        place->before_ref == 0, 1 - is_dram(place->before_ref));
@@ -193,6 +195,7 @@ struct page_slot list__take(struct list_place *place) {
     list__account(place->object, &slot, -1);
     if (place->where == LIST_AT_MIDDLE) {
         page_sequence_remove(&place->object->middle, &place->cursor);
+        if (place->object->dram_low > 0) place->object->dram_low--; /* what is behind it comes one nearer */
     } else {
         *place->slot = (struct page_slot){.ref = 0};
     }
@@ -233,6 +236,14 @@ void list__make_small(struct entry *entry) {
     entry_store_ref(entry, slot.ref);
 }
 
+void list__insert_middle(struct list_object *object, uint64_t position, struct page_slot slot) {
+    struct page_sequence *middle = &object->middle;
+    int shifts = position > 0 && position < middle->pages;
+    page_sequence_insert(middle, position, slot);
+    if (shifts && object->dram_low < object->dram_high) object->dram_high++;
+    if (is_dram(slot.ref)) list__note_dram(object, middle->base + position);
+}
+
 /* The page at ${end} of a large list goes where the next one can take its place. */
 static void end_vacate(struct list_object *object, enum list_end end) {
     enum list_end other = end == LIST_HEAD ? LIST_TAIL : LIST_HEAD;
@@ -240,7 +251,7 @@ static void end_vacate(struct list_object *object, enum list_end end) {
     if (object->middle.pages == 0 && object->ends[other].ref == 0) {
         object->ends[other] = object->ends[end];
     } else {
-        page_sequence_insert(&object->middle, end == LIST_HEAD ? 0 : object->middle.pages, object->ends[end]);
+        list__insert_middle(object, end == LIST_HEAD ? 0 : object->middle.pages, object->ends[end]);
     }
     object->ends[end] = (struct page_slot){.ref = 0};
 }
@@ -258,7 +269,7 @@ void list__add_page(struct list_place *place, int after, struct page_slot slot) 
     struct list_object *object = place->object;
     list__account(object, &slot, 1);
     if (place->where == LIST_AT_MIDDLE) {
-        page_sequence_insert(&object->middle, page_sequence_position(&place->cursor) + (after ? 1 : 0), slot);
+        list__insert_middle(object, page_sequence_position(&place->cursor) + (after ? 1 : 0), slot);
         return;
     }
     enum list_end end = (enum list_end)place->where;
@@ -271,7 +282,7 @@ void list__add_page(struct list_place *place, int after, struct page_slot slot) 
         if (object->middle.pages == 0 && object->ends[other].ref == 0) {
             object->ends[other] = slot;
         } else {
-            page_sequence_insert(&object->middle, end == LIST_HEAD ? 0 : object->middle.pages, slot);
+            list__insert_middle(object, end == LIST_HEAD ? 0 : object->middle.pages, slot);
         }
     }
 }

@@ -13,7 +13,22 @@ struct list_object {
     uint64_t element_bytes;   /* of the items of all pages */
     struct page_slot ends[2]; /* by enum list_end; ref 0: no page */
     struct page_sequence middle;
+    uint64_t dram_low, dram_high; /* DRAM pages of the middle have ordinals in [low, high); others may, too */
 };
+
+/* The page of the middle with ${ordinal} is in DRAM now. */
+static inline void list__note_dram(struct list_object *object, uint64_t ordinal) {
+    if (object->dram_low >= object->dram_high) {
+        object->dram_low = ordinal;
+        object->dram_high = ordinal + 1;
+    } else if (ordinal < object->dram_low) {
+        object->dram_low = ordinal;
+    } else if (ordinal >= object->dram_high) {
+        object->dram_high = ordinal + 1;
+    }
+}
+/* Put ${slot} into the middle as page ${position}. */
+void list__insert_middle(struct list_object *object, uint64_t position, struct page_slot slot);
 
 /* The object of a large list, NULL for a small one. */
 static inline struct list_object *list__object(const struct entry *entry) {

@@ -6,6 +6,7 @@
 
 #define TOUCH_MAX      (FAULT_TOUCH_MAX / 8) /* 8 MiB */
 #define LOOK_AHEAD_MIN 4u
+#define SKIP_PER_SCAN  64u
 #define END_HOT_S      30u /* an end used within so many seconds is hot */
 
 /* --- touching --- */
@@ -262,7 +263,7 @@ static int list_copy_object(struct entry *source, uint64_t *ref_out) {
         if (error != 0) break;
         list__account(object, &slot, 1);
         if (place.where == LIST_AT_MIDDLE) {
-            page_sequence_insert(&object->middle, object->middle.pages, slot);
+            list__insert_middle(object, object->middle.pages, slot);
         } else {
             object->ends[place.where] = slot;
         }
@@ -359,36 +360,64 @@ static int offer(const struct page_slot *slot, int from, int is_end, uint64_t lo
     return 1;
 }
 
+/* The slots at the ends that the sweep is at; it goes on to them. */
+static unsigned offer_ends(struct list_object *object, int from, uint64_t stop, unsigned *scan_inout,
+                           struct type_victim *victims_out, unsigned limit) {
+    unsigned found = 0;
+    for (; object->head.sweep<stop && * scan_inout> 0 && found < limit; object->head.sweep++) {
+        enum list_where where = (enum list_where)object->head.sweep;
+        *scan_inout -= object->ends[where].ref != 0;
+        found +=
+            (unsigned)offer(&object->ends[where], from, 1, locator_of(where, NULL, 0), &victims_out[found]);
+    }
+    return found;
+}
+
+/*
+ * Slots of the middle from the sweep on, before ordinal ${end}. Of a long list that grows at its end nearly
+ * all pages are below: those are passed over at little cost (SKIP_PER_SCAN of them count as one) when pages
+ * in DRAM are asked for, and dram_low follows.
+ */
+static unsigned offer_middle(struct list_object *object, int from, uint64_t end, unsigned *scan_inout,
+                             struct type_victim *victims_out, unsigned limit) {
+    struct object *head = &object->head;
+    struct sequence_cursor cursor;
+    unsigned found = 0, skipped = 0;
+    page_sequence_at(&object->middle, head->sweep - object->middle.base, &cursor);
+    do {
+        const struct page_slot *slot = page_sequence_slot(&cursor);
+        int is_below = from == PAGE_TAG_DRAM && page_ref_tag(slot->ref) != PAGE_TAG_DRAM;
+        if (is_below && head->sweep == object->dram_low) object->dram_low++;
+        if (!is_below)
+            found += (unsigned)offer(slot, from, 0, locator_of(LIST_AT_MIDDLE, slot, head->sweep),
+                                     &victims_out[found]);
+        if (!is_below || ++skipped % SKIP_PER_SCAN == 0) --*scan_inout;
+        head->sweep++;
+    } while (*scan_inout > 0 && found < limit && head->sweep < end && page_sequence_next(&cursor));
+    return found;
+}
+
 static unsigned list_victims(struct object *head, int from, unsigned scan, struct type_victim *victims_out,
                              unsigned limit) {
     struct list_object *object = (struct list_object *)head;
-    struct page_sequence *middle = &object->middle;
+    const struct page_sequence *middle = &object->middle;
+    uint64_t start = head->sweep; /* once around at most */
     unsigned found = 0;
     if (scan > head->pages) scan = head->pages;
-    while (scan > 0 && found < limit) {
-        if (head->sweep < 2) {
-            enum list_where where = (enum list_where)head->sweep;
-            scan -= object->ends[where].ref != 0;
-            found += (unsigned)offer(&object->ends[where], from, 1, locator_of(where, NULL, 0),
-                                     &victims_out[found]);
-            head->sweep = head->sweep == 0 ? 1 : middle->base;
-            continue;
+    for (unsigned round = 0; round < 2 && scan > 0 && found < limit; round++) {
+        uint64_t begin = middle->base, end = middle->base + middle->pages;
+        found += offer_ends(object, from, round == 0 || start > 2 ? 2 : start, &scan, victims_out + found,
+                            limit - found);
+        if (head->sweep < 2) break;
+        if (from == PAGE_TAG_DRAM) {
+            if (begin < object->dram_low) begin = object->dram_low;
+            if (end > object->dram_high) end = object->dram_high;
         }
-        if (head->sweep < middle->base) head->sweep = middle->base;
-        uint64_t position = head->sweep - middle->base;
-        if (position >= middle->pages) {
-            head->sweep = 0;
-            continue;
-        }
-        struct sequence_cursor cursor;
-        page_sequence_at(middle, position, &cursor);
-        do {
-            const struct page_slot *slot = page_sequence_slot(&cursor);
-            found += (unsigned)offer(slot, from, 0, locator_of(LIST_AT_MIDDLE, slot, head->sweep),
-                                     &victims_out[found]);
-            head->sweep++;
-            scan--;
-        } while (scan > 0 && found < limit && page_sequence_next(&cursor));
+        if (round > 0 && end > start) end = start;
+        if (head->sweep < begin) head->sweep = begin;
+        if (scan > 0 && found < limit && head->sweep < end)
+            found += offer_middle(object, from, end, &scan, victims_out + found, limit - found);
+        if (head->sweep >= end && round == 0) head->sweep = 0;
     }
     return found;
 }
@@ -423,6 +452,17 @@ static void check_page(const struct page_slot *slot, uint64_t *bytes_inout, uint
     ++*pages_dram_inout;
 }
 
+static void check_dram_bounds(const struct list_object *object) {
+    if (object == NULL) return;
+    for (uint64_t i = 0; i < object->middle.pages; i++) {
+        struct sequence_cursor cursor;
+        uint64_t ordinal = object->middle.base + i;
+        page_sequence_at(&object->middle, i, &cursor);
+        FIRN_ASSERT(page_ref_tag(page_sequence_slot(&cursor)->ref) != PAGE_TAG_DRAM ||
+                    (ordinal >= object->dram_low && ordinal < object->dram_high));
+    }
+}
+
 static void list_check(const struct entry *entry) {
     const struct list_object *object = list__object(entry);
     struct list_place place;
@@ -446,6 +486,7 @@ static void list_check(const struct entry *entry) {
         pages++;
     } while (list__next(&place));
     FIRN_ASSERT(count == entry->size);
+    check_dram_bounds(object);
     FIRN_ASSERT(object == NULL ||
                 (pages == object->head.pages && pages_dram == object->head.pages_dram &&
                  bytes == object->head.dram_bytes && element_bytes == object->element_bytes));

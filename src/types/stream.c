@@ -124,6 +124,11 @@ static uint8_t *put_master(uint8_t *at, int64_t entries, const struct bytes *pai
     return listpack_put_integer(at, 0);
 }
 
+/* What an entry with its own fields may take. */
+static size_t entry_bytes_max(size_t count, size_t text_bytes) {
+    return text_bytes + 2 * count * LISTPACK_TEXT_OVERHEAD_MAX + ENTRY_OVERHEAD_MAX;
+}
+
 /* ${end}: where the terminator goes; ${elements}: how many more there are than the header says. */
 static void finish_page(struct page *page, uint8_t *end, size_t elements) {
     uint16_t told = bytes_load16(page->data + 4);
@@ -209,17 +214,29 @@ static int unseal_tail(struct stream *stream, struct stream_place tail, struct b
     return error != 0 ? error : page == NULL ? FIRN_ENOMEM : 0;
 }
 
+/* ${page}, or a smaller one with its content. */
+static struct page *fitted(struct page *page) {
+    if (memory_good_size(sizeof *page + page->bytes) >= page_memory(page)) return page;
+    struct page *copy = page_try_create(page->bytes);
+    if (copy == NULL) return page;
+    memcpy(copy->data, page->data, page->bytes);
+    copy->bytes = page->bytes;
+    page_free_unshared(page);
+    return copy;
+}
+
 static int add_node(struct entry *entry, struct stream_id id, const struct bytes *pairs, size_t count,
                     size_t text_bytes) {
     struct stream *stream = stream_of(entry);
-    struct page *page = page_try_create(LISTPACK_HEADER_BYTES + 1 + 2 * ENTRY_OVERHEAD_MAX +
-                                        2 * (text_bytes + 2 * count * LISTPACK_TEXT_OVERHEAD_MAX));
+    struct page *page =
+        page_try_create(LISTPACK_HEADER_BYTES + 1 + ENTRY_OVERHEAD_MAX + entry_bytes_max(count, text_bytes));
     if (page == NULL) return FIRN_ENOMEM;
     seal_tail(stream);
     bytes_store16(page->data + 4, 0);
     uint8_t *at = put_master(page->data + LISTPACK_HEADER_BYTES, 1, pairs, count);
     at = put_entry(at, id, id, pairs, count, 1);
     finish_page(page, at, count + 4 + count + 4);
+    page = fitted(page);
     struct stream_node *node = stream_index_node(&stream->index, stream_index_append(&stream->index, id));
     node->ref = page_ref_of(page);
     node->count = 1;
@@ -230,6 +247,7 @@ static int add_node(struct entry *entry, struct stream_id id, const struct bytes
 /* Bytes of page that an entry may need, doubling so that few appends allocate, but not far beyond a node. */
 static size_t grown(size_t need) {
     size_t capacity = need + need / 2, most = type_limits.stream_node_max_bytes + ENTRY_OVERHEAD_MAX;
+    if (capacity > STREAM_NODE_BYTES_MAX) return need;
     if (most > STREAM_NODE_BYTES_MAX || most < type_limits.stream_node_max_bytes) return capacity;
     return capacity > most ? (need > most ? need : most) : capacity;
 }
@@ -242,7 +260,7 @@ static int add_to_node(struct stream *stream, struct stream_place place, const s
     struct stream__hold hold;
     struct page *page;
     stream__open(stream, node, &hold);
-    size_t need = text_bytes + 2 * count * LISTPACK_TEXT_OVERHEAD_MAX + ENTRY_OVERHEAD_MAX;
+    size_t need = entry_bytes_max(count, text_bytes);
     if (page_ref_tag(node->ref) == PAGE_TAG_DRAM) {
         need += page_ref_dram(node->ref)->bytes;
         if (need > page_ref_dram(node->ref)->capacity) need = grown(need);
@@ -276,8 +294,7 @@ int stream_append(struct entry *entry, struct stream_id id, const struct bytes *
     FIRN_ASSERT(stream_id_compare(id, stream->last_id) > 0);
     for (size_t i = 0; i < 2 * count; i++)
         text_bytes += pairs[i].size;
-    if (text_bytes > STREAM_NODE_BYTES_MAX / 2 - 2 * count * 2 * LISTPACK_TEXT_OVERHEAD_MAX ||
-        entry->size == UINT32_MAX)
+    if (entry_bytes_max(count, text_bytes) > STREAM_NODE_BYTES_MAX - 4096 || entry->size == UINT32_MAX)
         return FIRN_ETOOBIG;
     struct stream_place tail;
     struct stream__master master;
@@ -288,7 +305,8 @@ int stream_append(struct entry *entry, struct stream_id id, const struct bytes *
         if (error == 0 && stream__is_sealed(payload)) error = unseal_tail(stream, tail, &payload);
         if (error == 0) error = stream__master(payload, &master);
         if (error != 0) return error;
-        is_new = !has_room(&master, payload.size, text_bytes);
+        is_new = !has_room(&master, payload.size, text_bytes) ||
+                 payload.size + entry_bytes_max(count, text_bytes) > STREAM_NODE_BYTES_MAX;
     }
     error = is_new ? add_node(entry, id, pairs, count, text_bytes)
                    : add_to_node(stream, tail, &master, id, pairs, count, text_bytes);

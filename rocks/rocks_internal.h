@@ -52,8 +52,9 @@
 #define ROCKS_STALL_MS_MAX      10000 /* a stopped writer fails its operations after this */
 #define ROCKS_DEAD_PERCENT      15u   /* dead share of the tier from which the worst chunk is compacted */
 #define ROCKS_DEAD_PERCENT_IDLE 8u
-#define ROCKS_OCCUPIED_PERCENT  130u /* of bytes_max: hard stop, dead space included */
-#define ROCKS_TRAILER_BYTES     5u   /* behind each block: compression, checksum */
+#define ROCKS_OCCUPIED_PERCENT  130u   /* of bytes_max: hard stop, dead space included */
+#define ROCKS_BLOCK_BYTES_BIG   16384u /* blocks when indexes would not fit, or get short of memory */
+#define ROCKS_TRAILER_BYTES     5u     /* behind each block: compression, checksum */
 #define ROCKS_DIRECT_ALIGN      4096u
 #define ROCKS_READ_SLOTS        64u         /* blocks being read at once by our own reader */
 #define ROCKS_SLOT_BYTES        8192u       /* its buffer for one block; larger ones get their own */
@@ -175,9 +176,15 @@ FIRN_MUST_USE int rocks__block_find(struct bytes content, uint64_t id, struct by
 /* --- rocks_tables.c: the table files there are --- */
 struct rocks_file;
 
+/* A table in the sorted array, with what a search looks at. */
+struct rocks_table_place {
+    uint64_t first_id, last_id;
+    struct rocks_table *table;
+};
+
 struct rocks_tables {
-    pthread_mutex_t lock;        /* of the next two */
-    struct rocks_table **sorted; /* by last id */
+    pthread_mutex_t lock;             /* of the next two */
+    struct rocks_table_place *sorted; /* by last id */
     size_t sorted_count;
     /* the rest is the keeper's */
     struct rocks_file *files; /* by number */
@@ -186,6 +193,7 @@ struct rocks_tables {
     uint64_t memory_max, memory_bytes, files_max, open_count, version;
     int64_t not_before_us;
     int logged;
+    int big_blocks;        /* new files have larger blocks, so that more of them fit in memory_max */
     uint64_t memory_known; /* atomic: for statistics */
 };
 

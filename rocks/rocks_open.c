@@ -27,7 +27,6 @@
 #define WRITE_BUFFER_MAX  (64u << 20)
 #define INDEX_ENTRY_BYTES 10u /* a block's share of the index in memory: 6 to 9 measured */
 #define BLOCK_BYTES       4096u
-#define BLOCK_BYTES_BIG   16384u
 #define FILE_BYTES        (32u << 20) /* files made by compactions are at least this, or an 8192th of the tier */
 #define FILE_BYTES_MAX    (128u << 20)
 #define FILES_WANTED      32768u /* descriptors to ask the system for */
@@ -174,7 +173,7 @@ static void options_table(struct tier_backend *backend, uint64_t memory_max) {
     rocksdb_block_based_options_set_index_block_restart_interval(backend->table, 16);
     uint64_t index_max = memory_max / 4, block = BLOCK_BYTES;
     if (backend->own == NULL && backend->bytes_max / block * INDEX_ENTRY_BYTES > index_max)
-        block = BLOCK_BYTES_BIG;
+        block = ROCKS_BLOCK_BYTES_BIG;
     backend->index_levels = 1;
     if (backend->own != NULL || backend->bytes_max / block * INDEX_ENTRY_BYTES > index_max) {
         uint64_t cache = backend->own != NULL ? index_max / 4 : index_max;

@@ -40,6 +40,7 @@ struct rocks_reads {
     unsigned unsubmitted;         /* of those, not taken by the kernel yet */
     int fixed;                    /* buffers are registered */
     int has_wake;                 /* an eventfd is registered */
+    unsigned barrier;             /* see signals_on */
     uint32_t align;               /* of file offsets in direct reads */
     uint8_t *buffers, *scratch;
     size_t outstanding;
@@ -185,7 +186,7 @@ static void signals_off(struct rocks_reads *reads) {
 
 static int signals_on(struct rocks_reads *reads) {
     if (reads->has_wake) (void)io_uring_cq_eventfd_toggle(&reads->ring, 1);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&reads->barrier, 1, __ATOMIC_SEQ_CST); /* on before we look (x86: a full barrier) */
     unsigned flags = __atomic_load_n(reads->ring.sq.kflags, __ATOMIC_RELAXED);
     return io_uring_cq_ready(&reads->ring) > 0 || (flags & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }

@@ -49,13 +49,13 @@ struct rocks_table *rocks__tables_get(struct rocks_tables *tables, uint64_t id) 
     size_t low = 0, high = tables->sorted_count;
     while (low < high) { /* the first table that ends at the id or after it */
         size_t middle = low + (high - low) / 2;
-        if (tables->sorted[middle]->last_id >= id)
+        if (tables->sorted[middle].last_id >= id)
             high = middle;
         else
             low = middle + 1;
     }
-    if (low < tables->sorted_count && tables->sorted[low]->first_id <= id) {
-        found = tables->sorted[low];
+    if (low < tables->sorted_count && tables->sorted[low].first_id <= id) {
+        found = tables->sorted[low].table;
         __atomic_add_fetch(&found->reading, 1, __ATOMIC_RELAXED);
     }
     pthread_mutex_unlock(&tables->lock);
@@ -89,7 +89,7 @@ static int compare_files(const void *a, const void *b) {
 }
 
 static int compare_tables(const void *a, const void *b) {
-    const struct rocks_table *one = *(struct rocks_table *const *)a, *other = *(struct rocks_table *const *)b;
+    const struct rocks_table_place *one = a, *other = b;
     if (one->last_id != other->last_id) return one->last_id < other->last_id ? -1 : 1;
     return one->first_id < other->first_id ? -1 : one->first_id > other->first_id;
 }
@@ -164,17 +164,34 @@ static void merge_files(struct tier_backend *backend, struct rocks_file *files, 
 }
 
 static void publish(struct rocks_tables *tables) {
-    struct rocks_table **sorted = memory_alloc((tables->file_count + 1) * sizeof(struct rocks_table *));
+    struct rocks_table_place *sorted = memory_alloc((tables->file_count + 1) * sizeof *sorted);
     size_t count = 0;
-    for (size_t i = 0; i < tables->file_count; i++)
-        if (tables->files[i].table != NULL) sorted[count++] = tables->files[i].table;
+    for (size_t i = 0; i < tables->file_count; i++) {
+        struct rocks_table *table = tables->files[i].table;
+        if (table != NULL)
+            sorted[count++] = (struct rocks_table_place){table->first_id, table->last_id, table};
+    }
     qsort(sorted, count, sizeof *sorted, compare_tables);
     pthread_mutex_lock(&tables->lock);
-    struct rocks_table **before = tables->sorted;
+    struct rocks_table_place *before = tables->sorted;
     tables->sorted = sorted;
     tables->sorted_count = count;
     pthread_mutex_unlock(&tables->lock);
     memory_free(before);
+}
+
+/* Half of the memory for indexes is taken: files from now on get larger blocks, a quarter as many. */
+static void enlarge_blocks(struct tier_backend *backend) {
+    struct rocks_tables *tables = &backend->tables;
+    if (tables->big_blocks || tables->memory_bytes < tables->memory_max / 2) return;
+    tables->big_blocks = 1;
+    char value[40], *text = NULL;
+    snprintf(value, sizeof value, "{block_size=%u}", ROCKS_BLOCK_BYTES_BIG);
+    const char *const names[] = {"block_based_table_factory"}, *const values[] = {value};
+    rocksdb_set_options(backend->db, 1, names, values, &text);
+    if (text == NULL) return;
+    log_warning("NVMe tier: larger blocks cannot be had: %s", text);
+    rocksdb_free(text);
 }
 
 void rocks__tables_refresh(struct tier_backend *backend) {
@@ -199,6 +216,7 @@ void rocks__tables_refresh(struct tier_backend *backend) {
     }
     memory_free(before);
     collect_dying(tables);
+    enlarge_blocks(backend);
     __atomic_store_n(&tables->memory_known, tables->memory_bytes + count * sizeof *files, __ATOMIC_RELAXED);
     /* With very many files the list is not taken at each turn. */
     tables->not_before_us = now_us + (clock_monotonic_us() - now_us) * 20;

@@ -15,9 +15,10 @@
 #include "cmd/command.h"
 #include "cmd/dispatch_internal.h"
 #include "cmd/transaction.h"
+#include "cmd/transaction_rehearse.h"
 #include "cmd/watch.h"
 #include "page/fault.h"
-#include "page/page.h"
+#include "tiering/tier.h"
 
 int cmd_multi(struct call *call) {
     if (call->client->flags & CLIENT_MULTI) {
@@ -59,15 +60,6 @@ int cmd_unwatch(struct call *call) {
 }
 
 /* --- EXEC --- */
-
-/* Ask for what a read of ${key} would need first. */
-static int touch(const struct command *command, unsigned index, struct bytes key) {
-    struct db *db = db_at(index);
-    if (command->tier == COMMAND_TIER_NONE && !db_is_sunk(db, key)) return 0;
-    uint64_t ref = db_cold_ref(db, key);
-    if (ref != 0 && !page_is_ready(ref)) (void)fault_record(ref);
-    return 0;
-}
 
 /* Commands that have run, whose statistics are held back. */
 struct held_back {
@@ -127,9 +119,9 @@ int cmd_exec(struct call *call) {
         transaction_discard(client);
         return 0;
     }
-    if (is_async()) {
-        (void)transaction_each_key(client, touch);
-        if (fault_current()->count > 0) return FIRN_EFAULT;
+    if (is_async() && tier_enabled()) {
+        transaction_rehearse(call);
+        if (is_async() && fault_current()->count > 0) return FIRN_EFAULT;
     }
     const struct transaction *transaction = transaction_of(client);
     reply_array(call->reply, transaction != NULL ? transaction->count : 0);

@@ -409,6 +409,7 @@ static int begin_stream(struct client *client, const struct command *command, ui
         feed_monitors(client, command, client->request.argv, client->request.argc);
         state->monitored = 1;
     }
+    blocking_leave(client); /* one that waited for keys has what it waited for */
     dispatch__park_stream(state, DISPATCH_STREAM_AGAIN);
     return 1;
 }
@@ -664,7 +665,8 @@ enum dispatch_rerun dispatch__rerun(struct client *client) {
     dispatch__unpark(state);
     int parked = state->woken == DISPATCH_WAKE_ERROR ? fail_unblocked(client)
                                                      : run(client, client->command, FAULT_ASYNC);
-    if (parked) return state->parked == PARKED_WAIT ? DISPATCH_RERUN_AGAIN : DISPATCH_RERUN_STUCK;
+    if (parked && state->parked == PARKED_WAIT) return DISPATCH_RERUN_AGAIN;
+    if (parked) return state->waiter != NULL ? DISPATCH_RERUN_STUCK : DISPATCH_RERUN_DONE;
     dispatch__park_served(state);
     return DISPATCH_RERUN_DONE;
 }
@@ -733,6 +735,23 @@ int dispatch__inner(struct call *outer, const struct command *command, const str
     if (inner_out->errors != 0)
         memcpy(inner_out->error_code, client->reply.last_error, sizeof inner_out->error_code);
     return 0;
+}
+
+void dispatch__rehearse(struct call *outer, const struct command *command, const struct bytes *argv,
+                        size_t argc) {
+    struct client *client = outer->client;
+    struct reply_mark mark = reply_mark(&client->reply);
+    struct call call;
+    call_init(&call, client, command, argv, argc);
+    call.lookup_flags |= LOOKUP_NO_TOUCH | LOOKUP_NO_STATS | LOOKUP_NO_NOTIFY;
+    uint32_t denied = client->flags & CLIENT_DENY_BLOCKING;
+    client->flags |= CLIENT_DENY_BLOCKING;
+    int result = command->handler(&call);
+    (void)result; /* a fault is in the set; anything else is told when it runs */
+    client->flags = (client->flags & ~CLIENT_DENY_BLOCKING) | denied;
+    FIRN_ASSERT(call.changes == 0);
+    memory_free(call.rewritten_argv);
+    reply_rollback(&client->reply, mark);
 }
 
 void dispatch__inner_finish(struct dispatch_inner *inner) {

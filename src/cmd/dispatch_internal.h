@@ -109,6 +109,9 @@ struct dispatch_inner {
  * missing and it has changed nothing; then *inner_out is void. */
 FIRN_MUST_USE int dispatch__inner(struct call *outer, const struct command *command, const struct bytes *argv,
                                   size_t argc, struct dispatch_inner *inner_out);
+/* Run a command that only reads, for the faults it records, and leave no trace of it. */
+void dispatch__rehearse(struct call *outer, const struct command *command, const struct bytes *argv,
+                        size_t argc);
 void dispatch__inner_finish(struct dispatch_inner *inner);
 
 /* Statistics. */

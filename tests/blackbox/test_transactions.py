@@ -126,6 +126,22 @@ class Transactions(unittest.TestCase):
         self.assertEqual(answer[101:], [(str(i) * 1000)[:4].encode() for i in range(50)])
         self.assertEqual(self.server.info()["tier_sync_faults"], "0")  # all were asked for before
 
+    def test_cold_elements_of_a_queue(self):
+        """Large values of which single pages are cold: reads behind a write, and writes of single elements."""
+        fields = [x for i in range(3000) for x in (f"field{i}", "v" * 40)]
+        self.c("HSET", "h", *fields)
+        self.c("HSET", "h2", *fields)
+        self.c("SADD", "s", *[f"member{i}" for i in range(3000)])
+        self.c("ZADD", "z", *[x for i in range(3000) for x in (i, f"member{i}")])
+        self.c("SETRANGE", "bits", 300000, "x")
+        self.c("CONFIG", "RESETSTAT")
+        self.queue(("SET", "a", 1), ("HGET", "h", "field7"), ("HSET", "h2", "field8", "w"), ("HDEL", "h2", "field9"), ("HINCRBY", "h2", "new", 1), ("SISMEMBER", "s", "member5"),
+                   ("SREM", "s", "member6", "member7"), ("ZSCORE", "z", "member9"), ("GETBIT", "bits", 150000), ("SETBIT", "bits", 250000, 1), ("GETRANGE", "bits", 300000, -1))
+        self.assertEqual(self.c("EXEC"), [OK, b"v" * 40, 0, 1, 1, 1, 2, b"9", 0, 0, b"x"])
+        self.assertEqual(self.c("HGET", "h2", "field8"), b"w")
+        self.assertEqual(self.server.info()["tier_sync_faults"], "0")
+        self.assertEqual(self.c("INFO", "commandstats").decode().count("cmdstat_hmget"), 0)
+
     def test_a_queue_is_memory(self):
         self.queue(("SET", "a", "x" * 100000))
         fields = self.fields(self.other)

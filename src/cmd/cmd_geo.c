@@ -103,6 +103,7 @@ static struct bytes addition_member(const struct call *call, const struct additi
 /* Ask for all pages that the additions need, together. */
 static int addition_touch(struct call *call, const struct addition *addition, struct entry *entry) {
     int result = 0;
+    if (zset_is_resident(entry)) return 0;
     for (size_t i = 0; i < addition->count; i++) {
         int error =
             zset_touch_put(entry, addition_member(call, addition, i), addition->scores[i], addition->flags);
@@ -180,7 +181,8 @@ int cmd_geoadd(struct call *call) {
 /* Ask for the pages of the members in argv[first .. end) together. */
 static int touch_members(struct call *call, struct entry *entry, size_t first, size_t end) {
     int result = 0;
-    for (size_t i = first; entry != NULL && i < end; i++) {
+    if (entry == NULL || zset_is_resident(entry)) return 0;
+    for (size_t i = first; i < end; i++) {
         int error = zset_touch(entry, call->argv[i]);
         if (error != 0 && (result == 0 || error != FIRN_EFAULT)) result = error;
     }

@@ -16,10 +16,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "base/bytes_builder.h"
 #include "base/memory.h"
-#include "cmd/call.h"
 #include "cmd/cmd_hash_internal.h"
+#include "cmd/cmd_sort_internal.h"
 #include "ds/number.h"
 #include "keyspace/db_string.h"
 #include "page/fault.h"
@@ -29,47 +28,7 @@
 #include "types/zset.h"
 
 #define ELEMENTS_AT_ONCE 1024u
-#define KEPT_SPARE       4096u      /* kept beyond what LIMIT reaches to, before the rest is dropped */
-#define NO_VALUE         UINT32_MAX /* of BY: there is no such key */
-
-/* An element; offsets are into sort->texts, where what they point to ends in a zero byte (which is not
- * counted). */
-struct element {
-    size_t at;
-    uint32_t bytes;
-    uint32_t by_bytes;
-    union {
-        double score;
-        size_t by_at; /* ALPHA with BY: the value to compare */
-    } by;
-};
-
-/* "prefix*postfix" or "prefix*postfix->field"; "#" is the element itself. */
-struct pattern {
-    int is_self, is_constant; /* constant: there is no star */
-    struct bytes prefix, postfix, field;
-};
-
-struct sort {
-    struct call *call;
-    int descending, alpha, as_it_is; /* as_it_is: BY a constant */
-    int has_by, has_store;
-    struct pattern by;
-    struct pattern *gets;
-    size_t get_count;
-    int64_t limit_start, limit_count;
-    struct bytes target;
-
-    struct entry *entry; /* NULL: no such key */
-    uint64_t first, end; /* what is answered: numbers [first, end) of the sorted elements */
-    uint64_t base;       /* number of element 0, when only the part that is answered was read */
-    struct element *elements;
-    size_t used, capacity;
-    struct bytes_builder texts;
-    struct bytes_builder key, scratch; /* of lookups */
-    int bad_number;
-};
-
+#define KEPT_SPARE       4096u /* kept beyond what LIMIT reaches to, before the rest is dropped */
 /* --- options --- */
 
 static struct pattern pattern_of(struct bytes text) {
@@ -304,9 +263,15 @@ static void drop_texts(struct sort *sort) {
     bytes_builder_fini(&old);
 }
 
+void cmd_sort__trim(struct sort *sort) {
+    if (sort->used < 2 * sort->end + KEPT_SPARE) return;
+    arrange(sort);
+    drop_texts(sort);
+}
+
 /* --- reading the collection --- */
 
-static void keep_element(struct sort *sort, struct bytes text) {
+void cmd_sort__keep(struct sort *sort, struct bytes text) {
     if (sort->used == sort->capacity) {
         sort->capacity = sort->capacity == 0 ? 64 : sort->capacity * 2;
         sort->elements = memory_realloc(sort->elements, sort->capacity * sizeof *sort->elements);
@@ -317,15 +282,15 @@ static void keep_element(struct sort *sort, struct bytes text) {
 }
 
 static int receive(struct bytes text, void *ctx) {
-    keep_element(ctx, text);
+    cmd_sort__keep(ctx, text);
     return 0;
 }
 static void receive_member(struct bytes text, void *ctx) {
-    keep_element(ctx, text);
+    cmd_sort__keep(ctx, text);
 }
 static int receive_scored(struct bytes text, double score, void *ctx) {
     (void)score;
-    keep_element(ctx, text);
+    cmd_sort__keep(ctx, text);
     return 0;
 }
 
@@ -350,8 +315,7 @@ static int touch_parts(struct sort *sort, uint64_t first, uint64_t count) {
     return zset_is_resident(entry) ? 0 : zset_touch_span(entry, (struct zset_span){first, count});
 }
 
-/* Weigh the elements from ${from} on; from the first on whose weight is not here, only ask. */
-static int weigh_part(struct sort *sort, size_t from, unsigned *missing_inout) {
+int cmd_sort__weigh(struct sort *sort, size_t from, unsigned *missing_inout) {
     int error = 0;
     for (size_t i = from; error == 0 && i < sort->used; i++) {
         struct element *element = &sort->elements[i];
@@ -368,8 +332,8 @@ static int weigh_part(struct sort *sort, size_t from, unsigned *missing_inout) {
     return error;
 }
 
-/* Read, weigh and sort all elements. */
-static int load_sorted(struct sort *sort) {
+/* Read and weigh all elements. */
+static int load_all(struct sort *sort) {
     uint64_t size = sort->entry->size, cursor = 0, at = 0;
     unsigned missing = 0;
     int error = touch_parts(sort, 0, size);
@@ -378,20 +342,17 @@ static int load_sorted(struct sort *sort) {
         uint64_t count = size - at < ELEMENTS_AT_ONCE ? size - at : ELEMENTS_AT_ONCE;
         error = read_part(sort, at, count, &cursor);
         at += sort->used - from;
-        if (error == 0) error = weigh_part(sort, from, &missing);
+        if (error == 0) error = cmd_sort__weigh(sort, from, &missing);
         if (error != 0) break;
         if (missing > 0) { /* this run only asks */
             sort->used = 0;
             bytes_builder_clear(&sort->texts);
-        } else if (sort->end < size && sort->used >= 2 * sort->end + KEPT_SPARE) {
-            arrange(sort);
-            drop_texts(sort);
+        } else {
+            cmd_sort__trim(sort);
         }
         if (entry_type(sort->entry) == TYPE_SET && cursor == 0) break;
     }
-    if (error == 0 && missing > 0) error = FIRN_EFAULT;
-    if (error == 0) arrange(sort);
-    return error;
+    return error == 0 && missing > 0 ? FIRN_EFAULT : error;
 }
 
 /* Read what is answered, in the collection's own order. */
@@ -498,6 +459,17 @@ static int store(struct sort *sort) {
     return 0;
 }
 
+int cmd_sort__reply(struct sort *sort, struct reply *reply) {
+    if (sort->bad_number) {
+        reply_error(reply, "One or more scores can't be converted into double");
+        return 0;
+    }
+    if (!sort->as_it_is) arrange(sort);
+    if (sort->has_store) return store(sort);
+    reply_array(reply, answer_count(sort));
+    return each_answer(sort, emit_reply, reply);
+}
+
 /* --- the commands --- */
 
 static int run(struct sort *sort, int may_store) {
@@ -516,26 +488,25 @@ static int run(struct sort *sort, int may_store) {
         sort->alpha = 1;
     }
     resolve_limit(sort, entry != NULL ? entry->size : 0);
-    if (entry != NULL) error = sort->as_it_is ? load_as_it_is(sort) : load_sorted(sort);
-    if (error != 0) return error;
-    if (sort->bad_number) {
-        reply_error(call->reply, "One or more scores can't be converted into double");
-        return 0;
-    }
-    if (sort->has_store) return store(sort);
-    reply_array(call->reply, answer_count(sort));
-    return each_answer(sort, emit_reply, call->reply);
+    if (entry != NULL) error = cmd_sort__stream(sort);
+    if (error == 0 && entry != NULL) error = sort->as_it_is ? load_as_it_is(sort) : load_all(sort);
+    return error != 0 ? error : cmd_sort__reply(sort, call->reply);
+}
+
+void cmd_sort__fini(struct sort *sort) {
+    memory_free(sort->gets);
+    memory_free(sort->elements);
+    bytes_builder_fini(&sort->texts);
+    bytes_builder_fini(&sort->key);
+    bytes_builder_fini(&sort->scratch);
+    *sort = (struct sort){.call = NULL};
 }
 
 static int sort_generic(struct call *call, int may_store) {
     struct sort sort = {.call = call, .limit_count = -1};
     sort.gets = memory_alloc((call->argc / 2 + 1) * sizeof *sort.gets);
     int error = run(&sort, may_store);
-    memory_free(sort.gets);
-    memory_free(sort.elements);
-    bytes_builder_fini(&sort.texts);
-    bytes_builder_fini(&sort.key);
-    bytes_builder_fini(&sort.scratch);
+    cmd_sort__fini(&sort);
     return call_error(error);
 }
 

@@ -111,6 +111,14 @@ int cmd_tier_where(struct call *call) {
 
 /* --- DEMOTE --- */
 
+/* A sweep that comes around within a batch offers a page twice. */
+static int is_repeated(const struct tier_victim *victims, unsigned index) {
+    for (unsigned i = 0; i < index; i++) {
+        if (victims[i].ref == victims[index].ref && victims[i].owner == victims[index].owner) return 1;
+    }
+    return 0;
+}
+
 /* Move what of the key is in ${from} to ${to}, in batches, looking the key up again each time as its entry
  * may move. */
 static int demote_from(struct call *call, enum page_tag from, enum page_tag to, uint64_t *moved_inout) {
@@ -124,6 +132,7 @@ static int demote_from(struct call *call, enum page_tag from, enum page_tag to, 
         unsigned count =
             evict_victims_of(entry, db_index(call->db), (int)from, &cursor, victims, DEMOTE_BATCH);
         for (unsigned i = 0; i < count; i++) {
+            if (is_repeated(victims, i)) continue;
             error = tier_demote_now(&victims[i], to);
             if (error != 0) return error;
             ++*moved_inout;

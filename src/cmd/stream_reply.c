@@ -102,6 +102,7 @@ static void window_close(struct window *window) {
 }
 
 static void stream_free(struct stream_reply *stream) {
+    if (stream->plan.ctx_fini != NULL) stream->plan.ctx_fini(stream->plan.ctx);
     memory_free(stream->plan.ctx);
     memory_free(stream->refs);
     memory_free(stream);
@@ -196,10 +197,10 @@ static int fail(struct stream_reply *stream, int error) {
 /* Write pages while they are here. *wait_out: the next one is not. */
 static int write_pages(struct stream_reply *stream, int *wait_out) {
     struct reply *reply = &stream->client->reply;
-    size_t before = reply->bytes;
+    size_t before = reply->bytes, first = stream->next;
     *wait_out = 0;
     while (stream->next < stream->count && stream->plan.written < stream->plan.wanted &&
-           reply->bytes - before < STREAM_TURN_BYTES) {
+           reply->bytes - before < STREAM_TURN_BYTES && stream->next - first < STREAM_TURN_PAGES) {
         struct bytes payload;
         uint64_t ref = stream->refs[stream->next];
         if (page_ref_tag(ref) != PAGE_TAG_DRAM) {

@@ -36,6 +36,7 @@ struct stream_reply;
 #define STREAM_WINDOW_PAGES 64u           /* cold pages read together */
 #define STREAM_OUTPUT_BYTES (256u * 1024) /* with more unsent the stream waits for the client */
 #define STREAM_TURN_BYTES   (64u * 1024)  /* of reply in one turn */
+#define STREAM_TURN_PAGES   32u           /* in one turn, of emitters that write little */
 
 /* How the pages become a reply. */
 struct stream_plan {
@@ -48,6 +49,7 @@ struct stream_plan {
     uint64_t skip;    /* the emitter's: elements still to be passed over */
     unsigned flags;   /* the emitter's */
     void *ctx;        /* the emitter's: counted memory (memory_alloc) or NULL, freed with the stream */
+    void (*ctx_fini)(void *ctx); /* NULL: nothing hangs on ctx */
 };
 
 /*

@@ -64,6 +64,35 @@ class Sort(unittest.TestCase):
         self.assertEqual(self.c("SORT", "s", "DESC", "LIMIT", 0, 3), expected[::-1][:3])
         self.assertEqual(self.c("SORT", "s", "ALPHA", "LIMIT", 0, 3), sorted(expected)[:3])
 
+    def test_many_pages_while_they_change(self):
+        """Large enough to be sorted in turns: the answer is the one of the moment it was asked for."""
+        count = 8000 if firn.SANITIZED else 20000
+        names = [b"%0120d" % n for n in random.Random(5).sample(range(10**9), count)]
+        self.fill("RPUSH", "list", names)
+        self.fill("SADD", "set", names)
+        for start in range(0, count, 500):
+            self.c("GEOADD", "zset", *(part for i in range(start, start + 500) for part in ("0", repr(i * 0.001), names[i])))
+        self.cool("list", "set", "zset")
+        ordered, other = sorted(names), self.server.client()
+        for key, remove in (("list", ("LPOP", "list", 5000)), ("set", ("SREM", "set") + tuple(names[:5000])), ("zset", ("DEL", "zset"))):
+            self.assertEqual(self.c("SORT", key, "LIMIT", 3, 10), ordered[3:13])
+            self.assertEqual(self.c("SORT", key, "ALPHA", "DESC", "LIMIT", 0, 10, "GET", "#", "GET", "#"), [name for name in ordered[::-1][:10] for _ in range(2)])
+            self.assertEqual(self.c("SORT", key, "LIMIT", 0, 0), [])
+            self.c.send("SORT", key, "ALPHA")
+            self.c.send("SORT", key, "LIMIT", 7, 3)
+            other(*remove)
+            self.assertIn(len(self.c.receive()), (count, count - 5000, 0))
+            self.assertIn(len(self.c.receive()), (3, 0))
+        self.c("RPUSH", "list", "word")
+        with self.assertRaisesRegex(firn.ReplyError, "One or more scores can't be converted into double"):
+            self.c("SORT", "list")
+        self.assertEqual(self.c("PING"), "PONG")
+        for _ in range(3):  # a client that goes away meanwhile
+            gone = self.server.client()
+            gone.send("SORT", "list", "ALPHA")
+            gone.close()
+        other.close()
+
     def test_by_and_get(self):
         rng = random.Random(3)
         count = 600

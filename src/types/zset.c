@@ -592,11 +592,21 @@ static int large_rescore(struct zset_object *object, struct zset_members__change
     return 0;
 }
 
+/* The member page has to be read: ask for the leaf beside it, which will probably be needed too. */
+static void touch_target(struct zset_object *object, double score, struct bytes member) {
+    struct score_key key = key_right_of(score, member);
+    struct score_path path;
+    score_tree_find(&object->tree, &key, &path);
+    int error = zset__touch_ref(*score_tree_ref(&object->tree, &path));
+    (void)error; /* the next run finds it again */
+}
+
 static int large_put(struct entry *entry, struct bytes member, double score, unsigned flags,
                      enum zset_outcome *outcome_out, double *score_out) {
     struct zset_object *object = zset__object(entry);
     struct zset_members__change change;
     int error = zset_members__plan(object, hash_key(member), member, score, &change);
+    if (error == FIRN_EFAULT && !(flags & ZSET_INCR)) touch_target(object, score, member);
     if (error != 0) return error;
     int decided = put_decide(change.exists, change.old, &score, flags, outcome_out);
     *score_out = score;
@@ -653,6 +663,7 @@ int zset_touch_put(struct entry *entry, struct bytes member, double score, unsig
     struct score_path path;
     double old = 0;
     int error = zset_members__find(object, hash_key(member), member, ZSET__STILL, &old);
+    if (error == FIRN_EFAULT && !(flags & ZSET_INCR)) touch_target(object, score, member);
     if (error != 0 && error != FIRN_ENOTFOUND) return error;
     int exists = error == 0;
     if (put_decide(exists, old, &score, flags, &outcome) <= 0) return 0;

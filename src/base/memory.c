@@ -149,6 +149,7 @@ void *memory_compact(void *pointer) {
 
 void memory_set_decay(unsigned milliseconds) {
     ssize_t decay = milliseconds, none = 0;
+    size_t never = SIZE_MAX;
     bool on = true;
     unsigned arenas = 0;
     size_t size = sizeof arenas;
@@ -161,6 +162,10 @@ void memory_set_decay(unsigned milliseconds) {
         mallctl(control, NULL, NULL, &decay, sizeof decay);
         snprintf(control, sizeof control, "arena.%u.muzzy_decay_ms", i);
         mallctl(control, NULL, NULL, &none, sizeof none);
+        /* or a free that joins 8 MiB of free memory gives it back at once, for milliseconds, in its own
+         * thread */
+        snprintf(control, sizeof control, "arena.%u.oversize_threshold", i);
+        mallctl(control, NULL, NULL, &never, sizeof never);
     }
     mallctl("background_thread", NULL, NULL, &on, sizeof on);
 }

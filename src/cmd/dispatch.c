@@ -480,6 +480,15 @@ static int run(struct client *client, const struct command *command, enum fault_
 
 /* --- checks --- */
 
+/* Evict down to maxmemory, as without tiers: 0, or nonzero if that cannot be done. */
+static int make_room(void) {
+    uint64_t not_counted = dispatch_config.memory_not_counted ? dispatch_config.memory_not_counted() : 0;
+    int64_t begin_us = dispatch_config.latency_monitor_threshold_ms > 0 ? clock_monotonic_us() : 0;
+    int status = evict_to_limit(not_counted);
+    if (begin_us != 0) latency_add("eviction-cycle", (clock_monotonic_us() - begin_us) / 1000);
+    return status;
+}
+
 /* The flags that decide about ${command}: of EXEC, those of what it will run. */
 static uint32_t flags_of(const struct client *client, const struct command *command) {
     uint32_t flags = command->flags;
@@ -492,8 +501,7 @@ static int admit(struct client *client, const struct command *command) {
     const char *message = NULL;
     if (!tier_enabled()) {
         if (evict_config.memory_max == 0) return 0;
-        uint64_t not_counted = dispatch_config.memory_not_counted ? dispatch_config.memory_not_counted() : 0;
-        if (evict_to_limit(not_counted) == 0 || !(flags_of(client, command) & COMMAND_DENYOOM)) return 0;
+        if (make_room() == 0 || !(flags_of(client, command) & COMMAND_DENYOOM)) return 0;
         message = "-OOM command not allowed when used memory > 'maxmemory'.";
     } else {
         if (!(flags_of(client, command) & COMMAND_DENYOOM)) return 0;
@@ -517,8 +525,7 @@ static int pause_applies(const struct client *client, const struct command *comm
 /* In MULTI: keep the command for EXEC. Returns 0 for execute. */
 static int enqueue(struct client *client, const struct command *command) {
     if (!tier_enabled() && evict_config.memory_max != 0) {
-        uint64_t not_counted = dispatch_config.memory_not_counted ? dispatch_config.memory_not_counted() : 0;
-        if (evict_to_limit(not_counted) != 0)
+        if (make_room() != 0)
             return reject_text(client, command, "-OOM command not allowed when used memory > 'maxmemory'.");
     }
     transaction_queue(client, command, client->request.argv, client->request.argc);
@@ -856,8 +863,7 @@ static void meet_new_limit(void) {
     static uint64_t met;
     if (met == evict_config.memory_max) return;
     met = evict_config.memory_max;
-    uint64_t not_counted = dispatch_config.memory_not_counted ? dispatch_config.memory_not_counted() : 0;
-    if (met != 0 && !tier_enabled() && evict_to_limit(not_counted) != 0)
+    if (met != 0 && !tier_enabled() && make_room() != 0)
         log_verbose("maxmemory is lower than what is in use, and nothing can be evicted");
 }
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Commands that wait for keys: order, ends of waits, what wakes. The same holds for redis-server 7."""
+import random
 import socket
+import threading
 import time
 import unittest
 
@@ -282,6 +284,83 @@ class Blocking(unittest.TestCase):
             seen.append(monitor.receive())
         self.assertEqual([line for line in seen if '"BLPOP"' in line], [])
         self.assertIn("calls=1,", self.server.info("commandstats")["cmdstat_blpop"])
+
+    def test_storm(self):
+        """Everything at once, ends of clients and of waits included: each element that was pushed is popped once or still there."""
+        keys, stop = [f"k{i}" for i in range(5)], time.monotonic() + (2 if firn.SANITIZED else 1.5)
+        pushed, popped, failures = [], [], []
+
+        def pusher(seed):
+            rng, client, n = random.Random(seed), self.server.client(), 0
+            while time.monotonic() < stop:
+                values = [f"{seed}:{n + i}:" + "x" * rng.choice((0, 0, 200, 2000)) for i in range(rng.choice((1, 1, 1, 3)))]
+                n += len(values)
+                if rng.random() < 0.3:
+                    client("MULTI")
+                    for value in values:
+                        client("RPUSH", rng.choice(keys), value)
+                    client("EXEC")
+                else:
+                    client(rng.choice(("LPUSH", "RPUSH")), rng.choice(keys), *values)
+                pushed.extend(value.encode() for value in values)
+                if rng.random() < 0.1:
+                    client.pipeline([("SWAPDB", 0, 1), ("SWAPDB", 0, 1)])
+            client.close()
+
+        def popper(seed):
+            rng, client = random.Random(seed), self.server.client()
+            while time.monotonic() < stop:
+                kind, timeout = rng.random(), rng.choice(("0.001", "0.01", "0.05"))
+                some = rng.sample(keys, rng.randrange(1, 4))
+                try:
+                    if kind < 0.6:
+                        got = client(rng.choice(("BLPOP", "BRPOP")), *some, timeout)
+                        popped.extend(got[1:] if got else [])
+                    elif kind < 0.75:
+                        got = client("BLMPOP", timeout, len(some), *some, "LEFT", "COUNT", 2)
+                        popped.extend(got[1] if got else [])
+                    else:
+                        client("BLMOVE", some[0], rng.choice(keys), "LEFT", "RIGHT", timeout)
+                except firn.ReplyError as error:
+                    if not str(error).startswith("UNBLOCKED"):
+                        raise
+            client.close()
+
+        def nuisance(seed):
+            rng, client = random.Random(seed), self.server.client()
+            while time.monotonic() < stop:
+                victim = self.server.client()
+                victim.send("BLPOP", "never", 0)  # takes nothing, is killed, unblocked or goes
+                ident = int(client("CLIENT", "LIST").decode().strip().splitlines()[-1].split()[0][3:])
+                for line in client("CLIENT", "LIST").decode().splitlines():
+                    if "flags=b " in line and rng.random() < 0.3:
+                        client("CLIENT", "UNBLOCK", line.split()[0][3:], rng.choice(("TIMEOUT", "ERROR")))
+                if rng.random() < 0.5:
+                    client("CLIENT", "KILL", "ID", ident)
+                victim.close()
+            client.close()
+
+        def guarded(work, seed):
+            try:
+                work(seed)
+            except Exception as error:  # told by the main thread
+                failures.append(error)
+
+        threads = [threading.Thread(target=guarded, args=(work, seed)) for seed, work in enumerate([pusher] * 3 + [popper] * 8 + [nuisance])]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        # A nuisance may have killed one of the others: then its last command may have been carried out without its knowing.
+        failures = [error for error in failures if not isinstance(error, (ConnectionError, OSError))]
+        self.assertEqual(failures, [])
+        self.blocked(0)
+        self.assertGreater(len(popped), 20)
+        left = [value for key in keys for value in self.c("LRANGE", key, 0, -1)]
+        self.assertEqual(len(set(popped + left)), len(popped + left))
+        if len(pushed) == len(set(pushed)):
+            self.assertLessEqual(len(set(pushed) ^ set(popped + left)), 3)
+        self.assertEqual(self.server.info("clients")["total_blocking_keys"], "0")
 
     def test_many(self):
         """Long lists of cold elements: whoever waits is served in order, nothing is lost, whatever is where."""

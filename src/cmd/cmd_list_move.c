@@ -68,7 +68,7 @@ static void move_announce(struct call *call, const struct move *move, struct ent
     call_notify(call, NOTIFY_LIST, cmd_list__pop_name(move->from), from);
     if (is_empty) delete_source(call, from);
     call_changed(call, from);
-    db_stats.changes--; /* Redis counts one */
+    cmd_list__count_changes(0); /* one in all */
 }
 
 static void move_rewrite(struct call *call, const struct move *move) {

@@ -139,6 +139,7 @@ int cmd_ltrim(struct call *call) {
         return 0;
     }
     count = resolve_range(entry, start, stop, &first);
+    uint64_t removed = entry->size - count;
     entry = db_changing(call->db, entry);
     if (count > 0 && count < entry->size) {
         int error = list_trim(entry, first, count);
@@ -153,6 +154,7 @@ int cmd_ltrim(struct call *call) {
         list_shrunk(entry);
     }
     call_changed(call, key);
+    cmd_list__count_changes(removed);
     return 0;
 }
 
@@ -288,6 +290,7 @@ int cmd_lrem(struct call *call) {
     if (error == 0) reply_integer(call->reply, (int64_t)removed);
     if (removed > 0) { /* also those before a failure */
         call_changed(call, key);
+        cmd_list__count_changes(removed);
         call_notify(call, NOTIFY_LIST, "lrem", key);
         cmd_list__removed(call, key, entry);
     }

@@ -240,6 +240,16 @@ class Lists(Base):
         self.assertEqual(c.error("BLPOP", "l", -1), "ERR timeout is negative")
         self.assertEqual(c.error("BLPOP", "l", "x"), "ERR timeout is not a float or out of range")
 
+    def test_changes_are_counted_by_element(self):
+        def changes():
+            return int(self.c("INFO", "persistence").split(b"rdb_changes_since_last_save:")[1].split(b"\r")[0])
+
+        for command, expected in (("RPUSH l a b c d e f g h", 8), ("LPUSH l x", 1), ("LPOP l 2", 2), ("LREM l 0 g", 1), ("LREM l 0 none", 0), ("LTRIM l 1 3", 3),
+                                  ("LTRIM l 0 -1", 0), ("LMOVE l m LEFT LEFT", 1), ("LSET l 0 z", 1), ("LINSERT l BEFORE z y", 1), ("LMPOP 1 l LEFT COUNT 9", 3)):
+            before = changes()
+            self.c(*command.split())
+            self.assertEqual(changes() - before, expected, command)
+
     def test_dump_restore_and_copy(self):
         for number, elements in enumerate(([b"a", b"1"], [b"%d" % (i * 7 ** (i % 20)) for i in range(3000)], [b"e" * (i % 200) for i in range(2000)], [b"x" * 20000, b"y", b"z" * 9000])):
             key = "k%d" % number

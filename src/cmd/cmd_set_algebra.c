@@ -11,16 +11,15 @@
 
 #include "base/memory.h"
 #include "cmd/cmd_set_internal.h"
+#include "cmd/cmd_set_turns.h"
 #include "cmd/command.h"
 #include "page/fault.h"
 
 #define LOOKUPS_TOUCHED_MAX FAULT_TOUCH_MAX
 
-enum algebra_kind { INTERSECTION, UNION, DIFFERENCE };
-
 struct algebra {
     struct call *call;
-    enum algebra_kind kind;
+    enum set_algebra kind;
     struct entry **sets; /* missing ones are NULL until algebra_prepare */
     size_t count;
     size_t walked;         /* index of the set being walked */
@@ -38,8 +37,10 @@ static void algebra_fini(struct algebra *algebra) {
     cmd_set__discard(algebra->result);
 }
 
+static void algebra_prepare(struct algebra *algebra);
+
 /* Look up argv[first .. first + count); an error leaves nothing behind. */
-static int algebra_find(struct algebra *algebra, struct call *call, enum algebra_kind kind, size_t first,
+static int algebra_find(struct algebra *algebra, struct call *call, enum set_algebra kind, size_t first,
                         size_t count) {
     *algebra = (struct algebra){.call = call, .kind = kind, .count = count};
     algebra->sets = memory_alloc(count * sizeof *algebra->sets);
@@ -50,6 +51,7 @@ static int algebra_find(struct algebra *algebra, struct call *call, enum algebra
             return error;
         }
     }
+    algebra_prepare(algebra);
     return 0;
 }
 
@@ -153,7 +155,6 @@ static int algebra_receive(struct bytes member, void *ctx) {
 
 /* 0, or an error. */
 static int algebra_run(struct algebra *algebra) {
-    algebra_prepare(algebra);
     int error = algebra_touch(algebra);
     size_t walks = algebra->kind == UNION ? algebra->count : algebra->count > 0;
     for (algebra->walked = 0; error == 0 && algebra->walked < walks; algebra->walked++)
@@ -163,20 +164,35 @@ static int algebra_run(struct algebra *algebra) {
 
 /* --- commands --- */
 
-static int reply_generic(struct call *call, enum algebra_kind kind) {
+/* Sets of many pages, not all in DRAM: in turns, after which ${algebra} is released. 0: they are not. */
+static int algebra_in_turns(struct algebra *algebra, const char *event) {
+    struct set_turns_plan plan = {.kind = algebra->kind,
+                                  .sets = algebra->sets,
+                                  .count = algebra->count,
+                                  .event = event,
+                                  .only_count = algebra->only_count,
+                                  .limit = algebra->limit};
+    if (!cmd_set_turns_apply(algebra->call, &plan)) return 0;
+    int result = cmd_set_turns_start(algebra->call, &plan);
+    algebra_fini(algebra);
+    return result;
+}
+
+static int reply_generic(struct call *call, enum set_algebra kind) {
     struct algebra algebra;
     CALL_TRY(algebra_find(&algebra, call, kind, 1, call->argc - 1));
+    int error = algebra_in_turns(&algebra, NULL);
+    if (error != 0) return error;
     struct reply_later later = reply_later_open(call->reply, '~');
-    int error = algebra_run(&algebra);
+    error = algebra_run(&algebra);
     if (error == 0) reply_later_close(call->reply, later, algebra.found);
     algebra_fini(&algebra);
     return error;
 }
 
-/* Put the result under argv[1], or delete what is there if the result is empty. */
-static int store_result(struct call *call, struct algebra *algebra, const char *event) {
+int cmd_set__store(struct call *call, struct entry **result_inout, const char *event) {
     struct bytes key = call->argv[1];
-    struct entry *old, *result = algebra->result;
+    struct entry *old, *result = *result_inout;
     int error = call_find_write(call, key, &old);
     if (error != 0) return error;
     if (result == NULL) {
@@ -189,7 +205,7 @@ static int store_result(struct call *call, struct algebra *algebra, const char *
         return 0;
     }
     int64_t size = result->size;
-    algebra->result = NULL;
+    *result_inout = NULL;
     if (old != NULL) {
         db_replace(call->db, db_changing(call->db, old), result);
     } else {
@@ -201,13 +217,15 @@ static int store_result(struct call *call, struct algebra *algebra, const char *
     return 0;
 }
 
-static int store_generic(struct call *call, enum algebra_kind kind, const char *event) {
+static int store_generic(struct call *call, enum set_algebra kind, const char *event) {
     struct algebra algebra;
     CALL_TRY(algebra_find(&algebra, call, kind, 2, call->argc - 2));
     algebra.into_result = 1;
     algebra.key = call->argv[1];
-    int error = algebra_run(&algebra);
-    if (error == 0) error = store_result(call, &algebra, event);
+    int error = algebra_in_turns(&algebra, event);
+    if (error != 0) return error;
+    error = algebra_run(&algebra);
+    if (error == 0) error = cmd_set__store(call, &algebra.result, event);
     algebra_fini(&algebra);
     return error != 0 ? cmd_set__failed(call, error) : 0;
 }
@@ -266,7 +284,9 @@ int cmd_sintercard(struct call *call) {
     CALL_TRY(algebra_find(&algebra, call, INTERSECTION, 2, (size_t)keys));
     algebra.only_count = 1;
     algebra.limit = (uint64_t)limit;
-    int error = algebra_run(&algebra);
+    int error = algebra_in_turns(&algebra, NULL);
+    if (error != 0) return error;
+    error = algebra_run(&algebra);
     if (error == 0) reply_integer(call->reply, (int64_t)algebra.found);
     algebra_fini(&algebra);
     return error;

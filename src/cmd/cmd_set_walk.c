@@ -48,7 +48,7 @@ static int reply_all_now(struct call *call, struct entry *entry, int as_set) {
 }
 
 /* The same for a command that does nothing else: many pages are streamed. */
-static int reply_all(struct call *call, struct entry *entry, int as_set) {
+int cmd_set__reply_all(struct call *call, struct entry *entry, int as_set) {
     if (!stream_reply_applies(call, collection_pages(entry))) return reply_all_now(call, entry, as_set);
     reply_head(call, entry, as_set);
     return collection_stream(call, entry, COLLECTION_NAMES);
@@ -57,7 +57,7 @@ static int reply_all(struct call *call, struct entry *entry, int as_set) {
 int cmd_smembers(struct call *call) {
     struct entry *entry;
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_SET, &entry));
-    if (entry != NULL) return reply_all(call, entry, 1);
+    if (entry != NULL) return cmd_set__reply_all(call, entry, 1);
     reply_set(call->reply, 0);
     return 0;
 }
@@ -300,7 +300,7 @@ static int randmember_counted(struct randmember *run, int64_t wanted) {
         return 0;
     }
     if (wanted < 0 || count == 1) return randmember_repeated(run, count);
-    if (count >= size) return reply_all(run->call, run->entry, 0);
+    if (count >= size) return cmd_set__reply_all(run->call, run->entry, 0);
     return count * 3 > size || size <= 128 ? randmember_part(run, count) : randmember_distinct(run, count);
 }
 

@@ -29,7 +29,6 @@
 #include "cmd/latency.h"
 #include "cmd/pubsub.h"
 #include "cmd/slowlog.h"
-#include "cmd/stream_reply.h"
 #include "cmd/transaction.h"
 #include "cmd/watch.h"
 #include "keyspace/db.h"
@@ -357,8 +356,8 @@ void dispatch_push(struct client *client, struct bytes raw) {
     struct reply *reply = &client->reply;
     if (client == pushed_client)
         reply = &pushes;
-    else if (state != NULL && state->stream != NULL)
-        reply = stream_reply_pushes(state->stream);
+    else if (state != NULL && state->turns != NULL)
+        reply = &state->pushes;
     int off = reply->off;
     if (client->flags & CLIENT_CLOSE_ASAP) return;
     reply->off = 0;
@@ -400,8 +399,27 @@ static void complete(struct call *call, uint64_t ns, uint64_t errors_before) {
     if (__builtin_expect(tier_get_stress() != TIER_STRESS_OFF, 0)) tier_stress_now();
 }
 
-/* The handler has begun a streamed reply. 1 for execute: parked, until the first turn. */
-static int begin_stream(struct client *client, const struct command *command, uint64_t ns) {
+int turns_apply(const struct call *call) {
+    return tier_enabled() && call->client == running_client &&
+           !(call->client->flags & (CLIENT_INTERNAL | CLIENT_DENY_BLOCKING));
+}
+
+int turns_start(struct call *call, struct turns *turns) {
+    struct dispatch_state *state = dispatch__state(call->client);
+    struct turns *before = state->turns;
+    FIRN_ASSERT(call->changes == 0);
+    state->turns = turns;
+    if (before != NULL) before->destroy(before);
+    return FIRN_EPARKED;
+}
+
+static int begun_turns(const struct client *client) {
+    const struct dispatch_state *state = client->dispatch_state;
+    return state != NULL && state->turns != NULL;
+}
+
+/* The handler has begun turns. 1 for execute: parked, until the first one. */
+static int begin_turns(struct client *client, const struct command *command, uint64_t ns) {
     struct dispatch_state *state = client->dispatch_state;
     state->command = command;
     state->run_ns += ns;
@@ -410,28 +428,49 @@ static int begin_stream(struct client *client, const struct command *command, ui
         state->monitored = 1;
     }
     blocking_leave(client); /* one that waited for keys has what it waited for */
-    dispatch__park_stream(state, DISPATCH_STREAM_AGAIN);
+    dispatch__park_turns(state, DISPATCH_TURNS_AGAIN);
     return 1;
 }
 
-/* The next turn of a streamed reply. 0 done, 1 parked. */
-static int run_stream(struct client *client, const struct command *command) {
+/* A turn ended with ${result}: 1 if there is to be another, and it is arranged. */
+static int park_between_turns(struct dispatch_state *state, int result) {
+    if (result == FIRN_EFAULT && faults.count > 0) {
+        unsigned old = state->turns->progressed ? state->read_count : 0;
+        state->turns->progressed = 0;
+        if (state->read_count >= DISPATCH_FAULTS_MAX - 1) return 0;
+        dispatch__park_turn_pages(state, &faults, old);
+    } else if (result == FIRN_EBUSY) {
+        dispatch__park_delay(state, 1000, STAGE_RUN);
+    } else if (result == FIRN_EFAULT || (result == FIRN_EPARKED && state->parked == PARKED_NOT)) {
+        dispatch__park_turns(state, DISPATCH_TURNS_AGAIN);
+    }
+    return state->parked != PARKED_NOT;
+}
+
+/* The next turn. 0 done, 1 parked. */
+static int run_turn(struct client *client, const struct command *command) {
     struct dispatch_state *state = client->dispatch_state;
-    uint64_t begin = ticks();
-    int result = stream_reply_turn(state->stream);
-    state->run_ns += ticks_to_ns(ticks() - begin);
-    if (result == FIRN_EPARKED) return 1;
-    deliver_pushes(client, stream_reply_pushes(state->stream));
+    uint64_t errors_before = client->reply.errors;
     struct call call;
     call_init(&call, client, command, client->request.argv, client->request.argc);
-    complete(&call, state->run_ns, client->reply.errors);
+    running_client = pushed_client = client;
+    uint64_t begin = ticks();
+    fault_begin(&faults, FAULT_ASYNC);
+    int result = state->turns->turn(state->turns, &call);
+    fault_end(&faults);
+    state->run_ns += ticks_to_ns(ticks() - begin);
+    running_client = pushed_client = NULL;
+    if (result != 0 && park_between_turns(state, result)) return 1;
+    if (result != 0) reply_failure(&client->reply, result == FIRN_EFAULT ? FIRN_EIO : result);
+    if (state->pushes.bytes > 0) deliver_pushes(client, &state->pushes);
+    complete(&call, state->run_ns, errors_before);
     return 0;
 }
 
 /* Run the handler, in ${mode}. 0 done, 1 parked. */
 static int run(struct client *client, const struct command *command, enum fault_mode mode) {
     struct dispatch_state *state = client->dispatch_state;
-    if (__builtin_expect(state != NULL && state->stream != NULL, 0)) return run_stream(client, command);
+    if (__builtin_expect(state != NULL && state->turns != NULL, 0)) return run_turn(client, command);
     struct reply_mark mark = reply_mark(&client->reply);
     uint64_t errors_before = client->reply.errors;
     struct call call;
@@ -453,9 +492,7 @@ static int run(struct client *client, const struct command *command, enum fault_
     running_client = pushed_client = NULL;
 
     if (__builtin_expect(result != 0, 0)) {
-        if (client->dispatch_state != NULL &&
-            ((struct dispatch_state *)client->dispatch_state)->stream != NULL)
-            return begin_stream(client, command, ns);
+        if (begun_turns(client)) return begin_turns(client, command, ns);
         reply_rollback(&client->reply, mark);
         if (pushes.bytes > 0) deliver_pushes(client, &pushes);
         if (result == FIRN_EFAULT || result == FIRN_EPARKED || result == FIRN_EBUSY) {

@@ -8,6 +8,7 @@
 #include "cmd/call.h"
 #include "cmd/command.h"
 #include "cmd/dispatch.h"
+#include "cmd/turns.h"
 #include "loop/loop.h"
 #include "net/client.h"
 #include "tiering/tier.h"
@@ -26,9 +27,9 @@ enum parked {
     PARKED_DELAY,
     PARKED_PAUSE,
     PARKED_WAIT,
-    PARKED_HELD,   /* a key of the command is held (blocking.h, B1) */
-    PARKED_STREAM, /* the next turn of a streamed reply */
-    PARKED_SERVED  /* a waiter that has been run: its connection only has to go on */
+    PARKED_HELD,  /* a key of the command is held (blocking.h, B1) */
+    PARKED_TURNS, /* the next turn (turns.h) */
+    PARKED_SERVED /* a waiter that has been run: its connection only has to go on */
 };
 
 /* From where the command goes on when the wait is over (X2). */
@@ -50,16 +51,17 @@ struct dispatch_state {
     unsigned faults;   /* runs of this command that ended in a fault */
     uint64_t misses;   /* keymiss events that the runs so far have sent */
     unsigned read_count;
-    struct tier_read **reads;    /* pages kept until the command has run; room for DISPATCH_FAULTS_MAX */
-    struct loop_timer *timer;    /* PARKED_DELAY */
-    int64_t due_us;              /* PARKED_DELAY without a loop: when */
-    int64_t wait_ms;             /* PARKED_WAIT: how long, 0 for ever */
-    int64_t poll_ms;             /* PARKED_STREAM: until the next look at the output */
-    enum dispatch_wake woken;    /* PARKED_WAIT: how the wait ended, until the command has asked */
-    int monitored;               /* MONITOR has been shown this command */
-    struct waiter *waiter;       /* in call_block (blocking.c) */
-    struct stream_reply *stream; /* the command has run, its reply is being written in turns */
-    uint64_t ticket;             /* order among parked writers */
+    struct tier_read **reads; /* pages kept until the command has run; room for DISPATCH_FAULTS_MAX */
+    struct loop_timer *timer; /* PARKED_DELAY */
+    int64_t due_us;           /* PARKED_DELAY without a loop: when */
+    int64_t wait_ms;          /* PARKED_WAIT: how long, 0 for ever */
+    int64_t poll_ms;          /* PARKED_TURNS: until the next look at the output */
+    enum dispatch_wake woken; /* PARKED_WAIT: how the wait ended, until the command has asked */
+    int monitored;            /* MONITOR has been shown this command */
+    struct waiter *waiter;    /* in call_block (blocking.c) */
+    struct turns *turns;      /* the handler has run, the command goes on in turns */
+    struct reply pushes;      /* messages that wait for the end of those */
+    uint64_t ticket;          /* order among parked writers */
     struct dispatch_state *next, *previous; /* list of the same kind of wait: MEMORY, PAUSE, DELAY */
 };
 
@@ -68,16 +70,18 @@ struct dispatch_state *dispatch__state(struct client *client);
 /* Park on the pages in ${set}; on memory (FIFO); for ${delay_us}; until the pause ends; until the callee
  * wakes. Always returns 1 for execute. */
 int dispatch__park_pages(struct dispatch_state *state, const struct fault_set *set);
+/* The same for a turn; the first ${old} of the reads before are given back. */
+void dispatch__park_turn_pages(struct dispatch_state *state, const struct fault_set *set, unsigned old);
 int dispatch__park_memory(struct dispatch_state *state);
 int dispatch__park_delay(struct dispatch_state *state, int64_t delay_us, enum stage stage);
 int dispatch__park_pause(struct dispatch_state *state);
 int dispatch__park_wait(struct dispatch_state *state);
 int dispatch__park_held(struct dispatch_state *state);
-/* Until the pages the stream asked for are here (dispatch__wake_stream); until the client has read enough;
- * not at all, only to let others run. */
-enum dispatch_stream { DISPATCH_STREAM_PAGES, DISPATCH_STREAM_OUTPUT, DISPATCH_STREAM_AGAIN };
-void dispatch__park_stream(struct dispatch_state *state, enum dispatch_stream until);
-void dispatch__wake_stream(struct dispatch_state *state);
+/* Until dispatch__wake_turns (pages); until the client has read enough; not at all, only to let others run.
+ */
+enum dispatch_turns { DISPATCH_TURNS_PAGES, DISPATCH_TURNS_OUTPUT, DISPATCH_TURNS_AGAIN };
+void dispatch__park_turns(struct dispatch_state *state, enum dispatch_turns until);
+void dispatch__wake_turns(struct dispatch_state *state);
 /* A key was released: those parked for one try again. */
 void dispatch__wake_held(void);
 /* Run the command of a waiting client now. DONE: the reply is written, the client goes on by itself; AGAIN:

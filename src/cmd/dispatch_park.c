@@ -88,7 +88,7 @@ static void count(enum parked kind, int64_t change) {
     case PARKED_DELAY: dispatch_stats.parked_delay += (uint64_t)change; break;
     case PARKED_PAUSE: dispatch_stats.parked_pause += (uint64_t)change; break;
     case PARKED_WAIT: dispatch_stats.waiting += (uint64_t)change; break;
-    case PARKED_STREAM:
+    case PARKED_TURNS:
     case PARKED_HELD:
     case PARKED_SERVED:
     case PARKED_NOT: break;
@@ -103,6 +103,7 @@ struct dispatch_state *dispatch__state(struct client *client) {
         state = memory_alloc_zero(sizeof *state);
         state->magic = DISPATCH_STATE_MAGIC;
         state->client = client;
+        reply_init(&state->pushes);
         client->dispatch_state = state;
     }
     FIRN_ASSERT(state->magic == DISPATCH_STATE_MAGIC && state->client == client);
@@ -159,9 +160,10 @@ static int64_t reap_streams(void *ctx) {
     return -1;
 }
 
-static void end_stream(struct dispatch_state *state) {
-    stream_reply_destroy(state->stream);
-    state->stream = NULL;
+static void end_turns(struct dispatch_state *state) {
+    state->turns->destroy(state->turns);
+    state->turns = NULL;
+    reply_fini(&state->pushes);
     if (park_loop == NULL) {
         while (stream_reply_reap())
             continue;
@@ -183,7 +185,7 @@ void dispatch__command_done(struct dispatch_state *state) {
     state->monitored = 0;
     state->command = NULL;
     if (state->waiter != NULL) blocking_leave(state->client);
-    if (state->stream != NULL) end_stream(state);
+    if (state->turns != NULL) end_turns(state);
     state->client->flags &= ~CLIENT_BLOCKED;
 }
 
@@ -212,7 +214,15 @@ int dispatch__park_pages(struct dispatch_state *state, const struct fault_set *s
     return 1;
 }
 
-/* --- streamed replies --- */
+/* --- turns --- */
+
+void dispatch__park_turn_pages(struct dispatch_state *state, const struct fault_set *set, unsigned old) {
+    dispatch__park_pages(state, set);
+    for (unsigned i = 0; i < old; i++)
+        tier_read_done(state->reads[i]);
+    state->read_count -= old;
+    memmove(state->reads, state->reads + old, state->read_count * sizeof state->reads[0]);
+}
 
 /* The client takes its time: look less and less often. */
 static int64_t poll_output(void *ctx) {
@@ -224,18 +234,18 @@ static int64_t poll_output(void *ctx) {
     return -1;
 }
 
-void dispatch__park_stream(struct dispatch_state *state, enum dispatch_stream until) {
-    park(state, PARKED_STREAM, STAGE_RUN);
+void dispatch__park_turns(struct dispatch_state *state, enum dispatch_turns until) {
+    park(state, PARKED_TURNS, STAGE_RUN);
     state->poll_ms = 1;
-    if (until == DISPATCH_STREAM_OUTPUT && park_loop != NULL) {
+    if (until == DISPATCH_TURNS_OUTPUT && park_loop != NULL) {
         state->timer = loop_timer_create(park_loop, 1, poll_output, state);
-    } else if (until != DISPATCH_STREAM_PAGES) {
+    } else if (until != DISPATCH_TURNS_PAGES) {
         wake(state);
     }
 }
 
-void dispatch__wake_stream(struct dispatch_state *state) {
-    FIRN_ASSERT(state->parked == PARKED_STREAM);
+void dispatch__wake_turns(struct dispatch_state *state) {
+    FIRN_ASSERT(state->parked == PARKED_TURNS);
     wake(state);
 }
 

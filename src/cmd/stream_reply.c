@@ -28,6 +28,7 @@ struct window {
 };
 
 struct stream_reply {
+    struct turns turns;
     struct client *client;
     struct stream_plan plan;
     uint64_t *refs;
@@ -35,27 +36,33 @@ struct stream_reply {
     struct tier_hold *hold;
     struct window windows[2];
     unsigned current; /* the window where next is, or which it has just left */
-    struct reply pushes;
     int waits_for_pages;
-    struct stream_reply *after; /* among those to be reaped */
+};
+
+/* References of a stream that ended early. */
+struct left {
+    struct left *after;
+    uint64_t *refs;
+    size_t count, next;
 };
 
 static size_t streams;
-static struct stream_reply *dying;
+static struct left *dying;
+
+static int stream_turn(struct turns *turns, struct call *call);
+static void stream_destroy(struct turns *turns);
 
 /* --- start and end --- */
 
 int stream_reply_applies(const struct call *call, size_t pages) {
-    return pages > STREAM_PAGES_MIN && tier_enabled() && !call->reply->off &&
-           !(call->client->flags & (CLIENT_INTERNAL | CLIENT_DENY_BLOCKING)) &&
-           call->client == dispatch_current_client();
+    return pages > STREAM_PAGES_MIN && !call->reply->off && turns_apply(call);
 }
 
 uint64_t *stream_reply_refs(size_t pages) {
     return memory_alloc(pages * sizeof(uint64_t));
 }
 
-static void retain_pages(const uint64_t *refs, size_t count) {
+void stream_reply_retain(const uint64_t *refs, size_t count) {
     for (size_t i = 0; i < count; i++) {
         if (i + RETAIN_AHEAD < count && page_ref_tag(refs[i + RETAIN_AHEAD]) == PAGE_TAG_DRAM)
             __builtin_prefetch(page_ref_dram(refs[i + RETAIN_AHEAD]));
@@ -64,24 +71,18 @@ static void retain_pages(const uint64_t *refs, size_t count) {
 }
 
 int stream_reply_start(struct call *call, uint64_t *refs, size_t count, const struct stream_plan *plan) {
-    struct dispatch_state *state = dispatch__state(call->client);
-    FIRN_ASSERT(state->stream == NULL && call->changes == 0 && count > 0);
+    FIRN_ASSERT(count > 0);
     struct stream_reply *stream = memory_alloc_zero(sizeof *stream);
+    stream->turns = (struct turns){.turn = stream_turn, .destroy = stream_destroy};
     stream->client = call->client;
     stream->plan = *plan;
     stream->refs = refs;
     stream->count = count;
     stream->windows[0].stream = stream->windows[1].stream = stream;
-    reply_init(&stream->pushes);
-    retain_pages(refs, count);
+    stream_reply_retain(refs, count);
     stream->hold = tier_hold(refs, count);
-    state->stream = stream;
     streams++;
-    return FIRN_EPARKED;
-}
-
-struct reply *stream_reply_pushes(struct stream_reply *stream) {
-    return &stream->pushes;
+    return turns_start(call, &stream->turns);
 }
 
 size_t stream_reply_count(void) {
@@ -101,38 +102,40 @@ static void window_close(struct window *window) {
     window->arrived = 0;
 }
 
-static void stream_free(struct stream_reply *stream) {
-    if (stream->plan.ctx_fini != NULL) stream->plan.ctx_fini(stream->plan.ctx);
-    memory_free(stream->plan.ctx);
-    memory_free(stream->refs);
-    memory_free(stream);
-}
-
-void stream_reply_destroy(struct stream_reply *stream) {
-    if (stream == NULL) return;
+static void stream_destroy(struct turns *turns) {
+    struct stream_reply *stream = (struct stream_reply *)turns;
     window_close(&stream->windows[0]);
     window_close(&stream->windows[1]);
     tier_release(stream->hold);
-    reply_fini(&stream->pushes);
-    stream->hold = NULL;
-    stream->client = NULL;
+    stream_reply_leave(stream->refs, stream->count, stream->next);
+    if (stream->plan.ctx_fini != NULL) stream->plan.ctx_fini(stream->plan.ctx);
+    memory_free(stream->plan.ctx);
+    memory_free(stream);
     streams--;
-    if (stream->next == stream->count) {
-        stream_free(stream);
-    } else { /* a quarter of a million pages are not given back at once */
-        stream->after = dying;
-        dying = stream;
+}
+
+/* A quarter of a million pages are not given back at once. */
+void stream_reply_leave(uint64_t *refs, size_t count, size_t next) {
+    if (next == count) {
+        memory_free(refs);
+        return;
     }
+    struct left *left = memory_alloc(sizeof *left);
+    *left = (struct left){.after = dying, .refs = refs, .count = count, .next = next};
+    dying = left;
 }
 
 int stream_reply_reap(void) {
-    for (size_t left = REAP_SLICE; dying != NULL;) {
-        struct stream_reply *stream = dying;
-        for (; left > 0 && stream->next < stream->count; left--)
-            pass(stream);
-        if (stream->next < stream->count) return 1;
-        dying = stream->after;
-        stream_free(stream);
+    for (size_t slice = REAP_SLICE; dying != NULL;) {
+        struct left *left = dying;
+        for (; slice > 0 && left->next < left->count; slice--) {
+            uint64_t ref = left->refs[left->next++];
+            if (page_ref_tag(ref) == PAGE_TAG_DRAM) page_release(ref);
+        }
+        if (left->next < left->count) return 1;
+        dying = left->after;
+        memory_free(left->refs);
+        memory_free(left);
     }
     return 0;
 }
@@ -149,7 +152,7 @@ static void window_arrived(void *ctx) {
     window->arrived = 1;
     if (!stream->waits_for_pages || window != window_current(stream)) return;
     stream->waits_for_pages = 0;
-    dispatch__wake_stream(stream->client->dispatch_state);
+    dispatch__wake_turns(stream->client->dispatch_state);
 }
 
 /* Begin reading what is on NVMe among the references from ${from} on. */
@@ -218,10 +221,12 @@ static int write_pages(struct stream_reply *stream, int *wait_out) {
     return 0;
 }
 
-int stream_reply_turn(struct stream_reply *stream) {
+static int stream_turn(struct turns *turns, struct call *call) {
+    (void)call;
+    struct stream_reply *stream = (struct stream_reply *)turns;
     struct dispatch_state *state = stream->client->dispatch_state;
     if (client_output_bytes(stream->client) > STREAM_OUTPUT_BYTES) {
-        dispatch__park_stream(state, DISPATCH_STREAM_OUTPUT);
+        dispatch__park_turns(state, DISPATCH_TURNS_OUTPUT);
         return FIRN_EPARKED;
     }
     int wait;
@@ -232,9 +237,9 @@ int stream_reply_turn(struct stream_reply *stream) {
     if (wait) {
         if (window_current(stream)->arrived) return fail(stream, FIRN_EIO);
         stream->waits_for_pages = 1;
-        dispatch__park_stream(state, DISPATCH_STREAM_PAGES);
+        dispatch__park_turns(state, DISPATCH_TURNS_PAGES);
     } else {
-        dispatch__park_stream(state, DISPATCH_STREAM_AGAIN);
+        dispatch__park_turns(state, DISPATCH_TURNS_AGAIN);
     }
     return FIRN_EPARKED;
 }

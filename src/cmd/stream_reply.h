@@ -29,8 +29,6 @@
 #include "proto/reply.h"
 
 struct call;
-struct client;
-struct stream_reply;
 
 #define STREAM_PAGES_MIN    256u          /* collections with fewer pages are answered at once */
 #define STREAM_WINDOW_PAGES 64u           /* cold pages read together */
@@ -59,6 +57,8 @@ struct stream_plan {
 int stream_reply_applies(const struct call *call, size_t pages);
 /* Memory for ${pages} references, to be filled and passed to stream_reply_start. */
 uint64_t *stream_reply_refs(size_t pages);
+/* Take a count of each DRAM page among ${refs}. */
+void stream_reply_retain(const uint64_t *refs, size_t count);
 /*
  * Write the header to call->reply first, then call this last and return what it returns (FIRN_EPARKED). Takes
  * over ${refs} (from stream_reply_refs), which are held from now on; copies ${plan}. The handler is not run
@@ -67,17 +67,11 @@ uint64_t *stream_reply_refs(size_t pages);
 FIRN_MUST_USE int stream_reply_start(struct call *call, uint64_t *refs, size_t count,
                                      const struct stream_plan *plan);
 
-/* --- for the dispatcher --- */
-/* One turn. 0: done; FIRN_EPARKED: not yet (the stream sees to its being called again); other: it failed, the
- * client is being closed. */
-FIRN_MUST_USE int stream_reply_turn(struct stream_reply *stream);
-/* NULL is a no-op. */
-void stream_reply_destroy(struct stream_reply *stream);
-/* Messages for the client that came meanwhile: they follow the reply. */
-struct reply *stream_reply_pushes(struct stream_reply *stream);
 /* Streams alive. */
 size_t stream_reply_count(void);
-/* Give back pages of streams that ended early; often (each turn or cron). Nonzero: there are more. */
+/* Give back pages of streams that ended early; often, until it returns 0: there are no more. */
 int stream_reply_reap(void);
+/* Leave ${refs} (retained or held, memory from stream_reply_refs), from ${next} on, to stream_reply_reap. */
+void stream_reply_leave(uint64_t *refs, size_t count, size_t next);
 
 #endif

@@ -189,20 +189,29 @@ int page_directory_next(const struct page_directory *directory, struct directory
     return 1;
 }
 
-static uint64_t *node_refs(const struct directory_node *node, uint64_t *to) {
+/* Append what is not 0 in ${node}, whose hashes begin with ${prefix}, at *count_inout. */
+static void node_refs(const struct directory_node *node, uint64_t prefix, uint64_t *refs, uint64_t *starts,
+                      size_t *count_inout) {
     for (size_t i = 0; i < node_words(node); i++) {
         uint64_t word = node->words[i];
         if (word_tag(word) == TAG_CHILD) {
-            to = node_refs(word_child(word), to);
+            node_refs(word_child(word), node_hash_at(node, prefix, i), refs, starts, count_inout);
         } else if (word != 0 && word_tag(word) != TAG_INNER) {
-            *to++ = word;
+            if (starts != NULL) starts[*count_inout] = node_hash_at(node, prefix, i);
+            refs[(*count_inout)++] = word;
         }
     }
-    return to;
 }
 
 size_t page_directory_refs(const struct page_directory *directory, uint64_t *refs_out) {
-    return (size_t)(node_refs(directory->root, refs_out) - refs_out);
+    return page_directory_ranges(directory, refs_out, NULL);
+}
+
+size_t page_directory_ranges(const struct page_directory *directory, uint64_t *refs_out,
+                             uint64_t *starts_out) {
+    size_t count = 0;
+    node_refs(directory->root, 0, refs_out, starts_out, &count);
+    return count;
 }
 
 int page_directory_split(struct page_directory *directory, uint64_t hash, uint64_t zero, uint64_t one) {

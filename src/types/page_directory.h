@@ -61,6 +61,9 @@ static inline uint64_t page_directory_end(const struct directory_range *range) {
 /* Copy the references that are not 0, in order, to ${refs_out} (room for all); returns how many. Nothing else
  * in one go: a few nanoseconds each. */
 size_t page_directory_refs(const struct page_directory *directory, uint64_t *refs_out);
+/* The same with the smallest hash of each range. */
+size_t page_directory_ranges(const struct page_directory *directory, uint64_t *refs_out,
+                             uint64_t *starts_out);
 
 /*
  * Split the range of ${hash} in halves with ${zero} and ${one} (the half whose next bit is set); both inherit

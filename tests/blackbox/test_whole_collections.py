@@ -21,8 +21,8 @@ def member(number):
     return b"%08d:" % number + b"m" * (MEMBER_BYTES - 9)
 
 
-def fill(server, key, command):
-    """COUNT elements, from several connections (most go to a page that is cold); returns how many."""
+def fill(server, key, command, first=0, last=COUNT):
+    """Elements first to last, from several connections (most go to a page that is cold); returns how many."""
     problems = []
 
     def part(first, last):
@@ -42,14 +42,14 @@ def fill(server, key, command):
         client.close()
 
     parts = 1 if command == "RPUSH" else 8
-    threads = [threading.Thread(target=part, args=(COUNT * i // parts, COUNT * (i + 1) // parts)) for i in range(parts)]
+    threads = [threading.Thread(target=part, args=(first + (last - first) * i // parts, first + (last - first) * (i + 1) // parts)) for i in range(parts)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert problems == [], problems[:3]
     time.sleep(0.5)
-    return COUNT
+    return last - first
 
 
 class Watch:
@@ -236,6 +236,45 @@ class WholeCollections(unittest.TestCase):
                 self.assertEqual(client("XRANGE", "x", "1001-0", COUNT - 2000, "COUNT", len(left) // 2), [item(i) for i in left[:len(left) // 2]])
             self.memory_fits(watch)
             self.others_run(watch)
+            streams_end(writer)
+            client.close()
+            writer.close()
+
+    def test_algebra_of_sets_larger_than_memory(self):
+        """Each set is half of what test_set_... has; every second member of the second is in the first."""
+        with tiered(str(MEMORY), None) as server:
+            client, writer = server.client(timeout=300), server.client(timeout=300)
+            half = COUNT // 2
+            fill(server, "a", "SADD", 0, half)
+            fill(server, "b", "SADD", half // 2, half // 2 + half)
+            client("SADD", "few", *(member(i) for i in range(0, COUNT, COUNT // 50)))
+            both, either = set(range(half // 2, half)), half // 2 + half
+            with Watch(server) as watch:
+                client.send("SUNIONSTORE", "u", "a", "b")
+                time.sleep(0.05)
+                for number in range(0, half, half // 200):
+                    writer("SREM", "a", member(number))
+                writer("SADD", "a", *(member(number) for number in range(0, half, half // 200)))
+                self.assertEqual(client.receive(), either)
+                self.assertEqual(client("SCARD", "u"), either)
+                self.assertEqual(client("SINTERSTORE", "i", "a", "b"), len(both))
+                self.assertEqual(client("SDIFFSTORE", "d", "a", "b"), half - len(both))
+                self.assertEqual(client("SDIFFSTORE", "none", "few", "u"), len(range(0, COUNT, COUNT // 50)) - len([i for i in range(0, COUNT, COUNT // 50) if i < either]))
+                self.assertEqual(client("SINTERCARD", 2, "a", "b"), len(both))
+                self.assertEqual(client("SINTERCARD", 2, "a", "b", "LIMIT", 100), 100)
+                self.assertEqual(set(client("SINTER", "a", "u", "b")), {member(i) for i in both})
+                self.assertEqual(set(client("SINTER", "few", "u")), {member(i) for i in range(0, COUNT, COUNT // 50) if i < either})
+                self.assertEqual(set(client("SDIFF", "a", "b", "few")), {member(i) for i in range(half) if i not in both and i % (COUNT // 50)})
+                self.assertEqual(len(set(client("SUNION", "a", "b", "few"))), len(set(range(either)) | set(range(0, COUNT, COUNT // 50))))
+            self.assertEqual(set(client("SMEMBERS", "u")), {member(i) for i in range(either)})
+            self.assertEqual(set(client("SMEMBERS", "d")), {member(i) for i in range(half) if i not in both})
+            self.memory_fits(watch)
+            self.others_run(watch)
+            gone = server.client()
+            gone.send("SUNIONSTORE", "never", "u", "a")
+            time.sleep(0.05)
+            gone.close()
+            client("FLUSHALL")
             streams_end(writer)
             client.close()
             writer.close()

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Commands that go on in turns after their handler has returned: so much work, or so many pages, that other
+ * clients must run meanwhile. The handler makes a struct turns (at the head of what the work needs), calls
+ * turns_start last and returns what it returns; it is not run again. The client's pipeline waits.
+ *
+ * A turn works for some 100 us and returns
+ *   0             the reply is written
+ *   FIRN_EPARKED  go on: at once, or when dispatch__park_turns says
+ *   FIRN_EFAULT   go on when the pages it peeked at are here. They stay until a turn that ended with
+ *                 ->progressed set asks for others
+ *   FIRN_EBUSY    go on in a millisecond
+ *   other         failed, with an error reply
+ * When the client goes or the command is over, ->destroy is called. Executor only.
+ */
+#ifndef FIRN_CMD_TURNS_H
+#define FIRN_CMD_TURNS_H
+
+#include "base/error.h"
+
+struct call;
+
+struct turns {
+    int (*turn)(struct turns *turns, struct call *call);
+    void (*destroy)(struct turns *turns);
+    int progressed;
+};
+
+/* Whether the client of ${call} can wait between turns (not in MULTI or a script), and the tiers, without
+ * which nothing is done in turns, are there. */
+int turns_apply(const struct call *call);
+/* Take over ${turns}. From within a turn: it takes the place of the one that runs, which is destroyed, so
+ * return at once. Returns FIRN_EPARKED. */
+FIRN_MUST_USE int turns_start(struct call *call, struct turns *turns);
+
+#endif

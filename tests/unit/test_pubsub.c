@@ -72,7 +72,7 @@ static void subscriptions(void **state) {
     enum { CLIENTS = 8, NAMES = 40 };
     static uint8_t on[CLIENTS][PUBSUB_KINDS][NAMES];
     struct client *clients[CLIENTS];
-    char names[NAMES][8];
+    char names[NAMES][16];
     (void)state;
     memset(on, 0, sizeof on);
     for (int i = 0; i < CLIENTS; i++)

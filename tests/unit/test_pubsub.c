@@ -164,6 +164,7 @@ static void watching(void **state) {
     assert_null(db_hooks.changed);
     client_destroy(one);
     client_destroy(other);
+    db_flush(NULL, 0);
 }
 
 static int setup(void **state) {

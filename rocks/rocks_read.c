@@ -215,8 +215,8 @@ size_t rocks__reads_submit(struct tier_backend *backend, struct tier_operation *
     }
     signals_off(reads);
     flush(reads);
-    /* What came meanwhile: nothing else may wake the loop for it. */
-    if (signals_on(reads)) backend->sink.wake(backend->sink.ctx);
+    /* What came meanwhile, or was not taken: nothing else may wake the loop for it. */
+    if (signals_on(reads) || reads->unsubmitted > 0) backend->sink.wake(backend->sink.ctx);
     return others;
 }
 

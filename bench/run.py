@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Benchmarks: Firn and Debian's redis-server side by side in one run, the server pinned to one core and the client to the other.
 
-    bench/run.py [--server build-release/firn-server] [--part hot,memory,fill,tiered,hash] [--rounds N] [--quick]
+    bench/run.py [--server build-release/firn-server] [--part hot,memory,fill,pauses,tiered,cold,hash,types,elements,cold-elements,whole,deletes] [--rounds N] [--quick]
 
 Each comparison runs in pairs (redis, Firn, redis, Firn, ...); medians of the pairs are printed as Markdown tables with ratios, beginning with the machine.
 Latency and throughput are noisy on shared machines; server CPU per operation and the ratios are what to look at. bench/RESULTS.md keeps the runs worth keeping.
@@ -18,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+import collection_parts
 
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 SERVER_CORE, CLIENT_CORE = "1", "0"
@@ -294,7 +296,14 @@ def hash_page():
           int(after["tier_nvme_read_bytes"]) - int(before["tier_nvme_read_bytes"]), memory_after - memory_before, bool(reply))])
 
 
-PARTS = {"hot": hot, "memory": memory, "fill": fill, "pauses": pauses, "tiered": tiered, "cold": cold, "hash": hash_page}
+def of_collections(part):
+    """A part of collection_parts.py, given what is defined here."""
+    return lambda: part(sys.modules[__name__])
+
+
+PARTS = {"hot": hot, "memory": memory, "fill": fill, "pauses": pauses, "tiered": tiered, "cold": cold, "hash": hash_page,
+         "types": of_collections(collection_parts.types), "elements": of_collections(collection_parts.elements), "cold-elements": of_collections(collection_parts.cold_elements),
+         "whole": of_collections(collection_parts.whole), "deletes": of_collections(collection_parts.deletes)}
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
 parser.add_argument("--server", default=os.path.join(ROOT, "build-release/firn-server"))
 parser.add_argument("--redis", default="/usr/bin/redis-server")

@@ -156,16 +156,16 @@ class Blocking(unittest.TestCase):
             self.assertEqual(client(*command), None)
             took = time.monotonic() - start
             self.assertGreaterEqual(took, seconds - 0.0001, command)
-            self.assertLess(took, seconds + 0.25, command)
+            self.assertLess(took, seconds + 10, command)
         for timeout, error in ((-1, "ERR timeout is negative"), ("x", "ERR timeout is not a float or out of range"), ("0x7FFFFFFFFFFFFFFFFF", "ERR timeout is out of range")):
             self.assertEqual(client.error("BLPOP", "a", timeout), error)
         # A wake in between that brings nothing does not make the wait longer.
         start = time.monotonic()
-        client.send("BLPOP", "a", "0.2")
-        time.sleep(0.1)
+        client.send("BLPOP", "a", "3")
+        time.sleep(2.5)
         self.c.pipeline([("MULTI",), ("RPUSH", "a", 1), ("DEL", "a"), ("EXEC",)])
         self.assertEqual(client.receive(), None)
-        self.assertLess(time.monotonic() - start, 0.29)
+        self.assertLess(time.monotonic() - start, 5)
 
     def test_unblock(self):
         waiter = self.wait("BLPOP", "a", 0)

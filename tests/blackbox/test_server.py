@@ -84,12 +84,12 @@ class Program(unittest.TestCase):
             self.assertTrue(other.at_end())
             self.assertEqual(client.error("CLIENT", "SETNAME", "with space"),
                              "ERR Client names cannot contain spaces, newlines or special characters.")
-            self.assertEqual(client("CLIENT", "PAUSE", 300, "WRITE"), "OK")
+            self.assertEqual(client("CLIENT", "PAUSE", 3000, "WRITE"), "OK")
             third, start = server.client(), time.time()
             self.assertIsNone(third("GET", "x"))
-            self.assertLess(time.time() - start, 0.25)
+            self.assertLess(time.time() - start, 2.5)
             third("SET", "x", "1")
-            self.assertGreater(time.time() - start, 0.2)
+            self.assertGreater(time.time() - start, 2)
             client.close(), other.close(), third.close()
 
     def test_command_table(self):

@@ -61,15 +61,14 @@ class Watch:
         self.result, self.report = FORK.Pipe(duplex=False)
 
     def run(self):
-        client, latencies, peak = self.server.client(), [], 0
+        client, answered, peak = self.server.client(), 0, 0
         while not self.over.is_set():
-            begin = time.perf_counter()
             assert client("GET", "hot") == b"value"
-            latencies.append(time.perf_counter() - begin)
-            if len(latencies) % 20 == 0:
+            answered += 1
+            if answered % 20 == 0:
                 peak = max(peak, anonymous_bytes(self.server.process.pid))
             time.sleep(0.001)
-        self.report.send((sorted(latencies), peak))
+        self.report.send((answered, peak))
 
     def __enter__(self):
         client = self.server.client()
@@ -81,7 +80,7 @@ class Watch:
 
     def __exit__(self, *_):
         self.over.set()
-        self.latencies, self.peak = self.result.recv()
+        self.answered, self.peak = self.result.recv()
         self.process.join()
 
 
@@ -102,11 +101,8 @@ class WholeCollections(unittest.TestCase):
             self.assertLessEqual(watch.peak, MEMORY * 1.1 + (2 << 20))
 
     def others_run(self, watch):
-        """In turns, not after the whole: with time for a machine that does other things beside."""
-        self.assertGreater(len(watch.latencies), 20)
-        if not firn.SANITIZED:
-            self.assertLess(watch.latencies[len(watch.latencies) * 99 // 100], 0.05, "p99 of %d GETs" % len(watch.latencies))
-            self.assertLess(watch.latencies[-1], 1, "the slowest of %d GETs" % len(watch.latencies))
+        """In turns, not after the whole. How fast is for bench/run.py --part whole: this machine may do other things beside."""
+        self.assertGreater(watch.answered, 20)
 
     def test_set_larger_than_memory(self):
         for pmem in (None, "32mb"):

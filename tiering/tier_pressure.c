@@ -30,7 +30,8 @@
  *    command as a thousand clients do.
  * Z3 LIMIT: writers are parked, never refused, unless the lowest tier is full or its writes have failed
  *    for a second, or nothing is left to demote. Whatever ends that calls room().
- *    Where the limit is below maxmemory and nothing is left to demote, writers go on up to maxmemory.
+ *    Where the limit is below maxmemory and nothing is left to demote, writers go on up to maxmemory while
+ *    the process fits.
  *    There keys go as the policy says (hooks.evict); only if it allows none are writers refused.
  * Z5 Demotion frees less of the process than of what is counted, until holes are gathered. So writers are
  * also held back by resident memory itself, from maxmemory + 5% on, and parked at + 9%, a second at a stretch
@@ -255,20 +256,27 @@ static int is_starving(void) {
     return pressure.starving_since_us != 0 && lowest->full_since_us == 0 && lowest->failing_since_us == 0;
 }
 
-/* The limit was lowered for the allocator's sake, and there is no value left to demote: then maxmemory itself
- * counts. Otherwise a small maxmemory, of which backends and tables take the most part, would stop all
- * writes. */
+/* What may be used when no value is left to demote. Where the limit was lowered for the allocator's sake,
+ * maxmemory itself counts, as long as the process fits: otherwise a small maxmemory, of which backends and
+ * tables take the most part, would stop all writes (then it counts in any case). */
+static uint64_t keys_max(void) {
+    int fits = pressure.resident <= pressure.memory_max / 100 * GATE_FROM ||
+               pressure.base + pressure.backend_memory > pressure.memory_max / 2;
+    return fits ? pressure.memory_max : pressure.limit;
+}
+
 static int nothing_to_give(void) {
-    return is_starving() && pressure.used < pressure.memory_max;
+    return is_starving() && pressure.used < keys_max();
 }
 
 /* Keys and buffers alone fill memory: the coldest keys go, wherever their values are, as far as the policy
  * allows. */
 static void evict_keys(void) {
-    if (!is_starving() || pressure.used < pressure.memory_max) return;
-    uint64_t over = pressure.used - pressure.memory_max + 1, freed = 0;
+    uint64_t most = keys_max();
+    if (!is_starving() || pressure.used < most) return;
+    uint64_t over = pressure.used - most + 1, freed = 0;
     int64_t until_us = clock_monotonic_us() + EVICT_TURN_US;
-    while (freed < over && tier_memory_used() >= pressure.memory_max) { /* large values are freed later */
+    while (freed < over && tier_memory_used() >= most) { /* large values are freed later */
         uint64_t more = tier_manager.hooks.evict(0);
         if (more == 0) break;
         freed += more;

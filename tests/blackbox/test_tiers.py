@@ -173,6 +173,23 @@ class Tiers(unittest.TestCase):
             self.assertEqual(client("DBSIZE"), 0)
             client.close()
 
+    def test_keys_that_alone_fill_memory_are_refused_inside_it(self):
+        """Long keys stay in DRAM. When they fill it, writes are refused, and the process fits."""
+        memory = 48 << 20
+        with tiered(str(memory), None) as server:
+            client, count, refused = server.client(timeout=300), 0, []
+            while not refused and count < 200_000:
+                replies = client.pipeline([("SET", "k:%02000d" % i, "a short value") for i in range(count, count + 500)])
+                refused = [str(reply) for reply in replies if isinstance(reply, firn.ReplyError)]
+                count += 500 - len(refused)
+            self.assertIn("no value is left to move to the tiers", refused[0])
+            if not firn.SANITIZED:
+                self.assertLessEqual(anonymous_bytes(server.process.pid), memory * 1.1 + (4 << 20))
+            self.assertEqual(client("DBSIZE"), count)
+            self.assertEqual(client("GET", "k:%02000d" % (count // 2)), b"a short value")
+            self.assertEqual(client("UNLINK", *("k:%02000d" % i for i in range(0, count, 50))), len(range(0, count, 50)))
+            client.close()
+
     def test_everything_changes_while_it_moves(self):
         """Several clients write, read and delete under pressure; each checks its own keys byte for byte."""
         with tiered("48mb", "32mb") as server:

@@ -297,7 +297,7 @@ static void test_failed_allocations_change_nothing(void **state) {
         assert_int_equal(entry->size, size);
         int there = zset_score(entry, member, &score) == 0;
         assert_true(there == exists && (!there || score == before));
-        type_zset_ops.check(entry);
+        if (failures % 32 == 1) type_zset_ops.check(entry); /* goes through all of it */
     }
     type_zset_ops.check(entry);
     assert_true(failures > 10);

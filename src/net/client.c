@@ -141,6 +141,7 @@ void client_flush(struct client *client) {
     if (!client->connection || client->reply.bytes == 0) return;
     net__queue(client->connection, NET_QUEUE_WRITE);
     net__check_output_limit(client);
+    net__account(client->connection);
 }
 
 size_t client_output_bytes(const struct client *client) {

@@ -4,11 +4,10 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "base/bytes_builder.h"
 #include "base/random.h"
 #include "cmd/cmd_zset_internal.h"
+#include "cmd/collection_walk.h"
 #include "cmd/command.h"
-#include "ds/glob.h"
 #include "ds/int_map.h"
 #include "ds/number.h"
 #include "page/fault.h"
@@ -16,107 +15,45 @@
 /* --- ZSCAN --- */
 
 struct zscan {
-    struct bytes pattern;
-    int with_pattern, is_listpack;
-    uint64_t count;
-    struct bytes_builder items; /* bulk strings, as they are in both protocols */
-    size_t items_count;
+    struct collection_scan scan;
+    int is_listpack;
 };
-
-static void zscan_append(struct zscan *zscan, struct bytes text) {
-    bytes_builder_format(&zscan->items, "$%zu\r\n", text.size);
-    bytes_builder_append(&zscan->items, text.data, text.size);
-    bytes_builder_append(&zscan->items, "\r\n", 2);
-    zscan->items_count++;
-}
 
 static void zscan_receive(struct bytes member, double score, void *ctx) {
     struct zscan *zscan = ctx;
     char text[64];
-    if (zscan->with_pattern && !glob_match(zscan->pattern, member, 0)) return;
-    zscan_append(zscan, member);
+    if (!collection_scan_wants(&zscan->scan, member)) return;
+    collection_scan_item(&zscan->scan, member);
     /* as Redis does it: the text that a listpack holds, else all 17 digits */
     unsigned size = zscan->is_listpack || isinf(score)
                         ? number_format_double(score, text)
                         : (unsigned)snprintf(text, sizeof text, "%.17g", score);
-    zscan_append(zscan, bytes_of(text, size));
-}
-
-static int zscan_cursor(struct call *call, uint64_t *cursor_out) {
-    struct bytes text = call->argv[2];
-    uint64_t value = 0;
-    size_t at = text.size > 0 && text.data[0] == '+';
-    int good = text.size > at;
-    for (; good && at < text.size; at++) {
-        good = text.data[at] >= '0' && text.data[at] <= '9' && !__builtin_mul_overflow(value, 10u, &value) &&
-               !__builtin_add_overflow(value, (uint64_t)(text.data[at] - '0'), &value);
-    }
-    *cursor_out = value;
-    if (!good) reply_error(call->reply, "invalid cursor");
-    return good;
-}
-
-static int zscan_options(struct call *call, struct zscan *zscan) {
-    for (size_t i = 3; i < call->argc; i += 2) {
-        int has_value = i + 1 < call->argc;
-        if (call_option(call, i, "COUNT") && has_value) {
-            int64_t count;
-            int error = call_integer(call, call->argv[i + 1], &count);
-            if (error != 0) return error;
-            if (count < 1) return call_syntax_error(call);
-            zscan->count = (uint64_t)count;
-        } else if (call_option(call, i, "MATCH") && has_value) {
-            zscan->pattern = call->argv[i + 1];
-            zscan->with_pattern = !bytes_is(zscan->pattern, "*");
-        } else {
-            return call_syntax_error(call);
-        }
-    }
-    return 0;
+    collection_scan_item(&zscan->scan, bytes_of(text, size));
 }
 
 int cmd_zscan(struct call *call) {
     struct entry *entry;
-    struct zscan zscan = {.count = 10};
+    struct zscan zscan = {.is_listpack = 0};
     uint64_t cursor, next = 0;
-    if (!zscan_cursor(call, &cursor)) return 0;
+    CALL_TRY(collection_scan_cursor(call, &cursor));
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_ZSET, &entry));
     if (entry != NULL) {
-        CALL_TRY(zscan_options(call, &zscan));
+        CALL_TRY(collection_scan_options(call, 0, &zscan.scan));
         zscan.is_listpack = entry_encoding(entry) == ENCODING_LISTPACK;
-        int error = zset_scan(entry, cursor, zscan.count, zscan_receive, &zscan, &next);
+        int error = zset_scan(entry, cursor, zscan.scan.count, zscan_receive, &zscan, &next);
         if (error != 0) {
-            bytes_builder_fini(&zscan.items);
+            collection_scan_fini(&zscan.scan);
             return error;
         }
     }
-    char digits[NUMBER_INT_TEXT_MAX];
-    reply_array(call->reply, 2);
-    reply_bulk(call->reply, bytes_of(digits, number_format_uint(next, digits)));
-    reply_array(call->reply, zscan.items_count);
-    if (zscan.items.size > 0) reply_raw(call->reply, bytes_builder_bytes(&zscan.items));
-    bytes_builder_fini(&zscan.items);
+    collection_scan_reply(call, &zscan.scan, next);
     return 0;
 }
 
 /* --- ZRANDMEMBER --- */
 
-/*
- * A command that faults runs again and must draw the same elements, or it might never end: the state of the
- * sequence stays until a run gets through. One state for some clients each; when two share one, the worst is
- * another fault.
- */
-#define RANDOM_STATES     64u
 #define DRAWS_TOUCHED_MAX (FAULT_TOUCH_MAX / 2) /* for more, all pages are asked for */
 #define CHOOSE_PART       3u                    /* a larger part than 1 in so many is chosen while walking */
-
-static uint64_t random_states[RANDOM_STATES];
-
-static uint64_t *random_state_of(const struct call *call) {
-    uint64_t *state = &random_states[((uintptr_t)call->client >> 6) % RANDOM_STATES];
-    if (*state == 0) *state = random_u64();
-    return state;
-}
 
 /* A number below ${limit} (32 bits). */
 static uint64_t draw(uint64_t *state, uint64_t limit) {
@@ -259,7 +196,7 @@ int cmd_zrandmember(struct call *call) {
         }
         return 0;
     }
-    uint64_t *state = random_state_of(call);
+    uint64_t *state = collection_random_state(call);
     run.state = *state;
     int error =
         counted ? randmember_counted(&run, wanted) : reply_at(&run, draw(&run.state, run.entry->size));

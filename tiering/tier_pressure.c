@@ -228,7 +228,8 @@ static unsigned gate(void) {
     }
     uint64_t over = (pressure.resident - from) * 1000 / (to - from);
     int64_t now = over >= 1000 ? clock_monotonic_us() : 0;
-    if (over < 1000 || now < pressure.gate_open_us) {
+    /* Below target there is nothing to wait for but what the allocator gives back in its own time. */
+    if (over < 1000 || now < pressure.gate_open_us || pressure.zone == TIER_ZONE_FREE) {
         pressure.gate_closed_us = 0;
         return over < 1000 ? (unsigned)over / GATE_DELAY_DIVISOR : 1000 / GATE_DELAY_DIVISOR;
     }

@@ -71,7 +71,7 @@ for step in $steps; do
         for mode in off pmem nvme random; do
             logged "black box, $mode" tests/blackbox/run.py --server build-release/firn-server --stress "$mode" --jobs "$jobs"
         done
-        logged 'differential' tests/diff/run.py --server build-release/firn-server ;;
+        logged 'differential' tests/diff/run.py --server build-release/firn-server --commands 12000 ;;
     suite)
         build release || continue
         tree=$(scripts/redis_source.sh build-release/redis) || { fail 'source package of redis'; continue; }

@@ -130,6 +130,7 @@ void reply_rollback(struct reply *reply, struct reply_mark mark) {
     reply->tail = mark.tail;
     reply->bytes = mark.bytes;
     reply->errors = mark.errors;
+    if (reply->lost && reply->bytes <= reply->bytes_max) reply->lost = reply->off = 0; /* it was written to */
 }
 
 struct reply_chunk *reply_take(struct reply *reply, size_t *bytes_out) {

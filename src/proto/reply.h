@@ -30,7 +30,7 @@ struct reply {
     size_t bytes;                    /* in all chunks */
     unsigned version;                /* 2 or 3 */
     int off;
-    int lost;            /* R3; stays */
+    int lost;            /* R3; until rolled back */
     size_t bytes_max;    /* 0: no limit */
     uint64_t errors;     /* error replies written so far */
     char last_error[64]; /* first word(s) of the last error, for errorstats ("ERR", "WRONGTYPE"...) */

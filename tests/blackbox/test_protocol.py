@@ -178,6 +178,17 @@ class Limits(unittest.TestCase):
             self.assertLess(int(server.info("memory")["used_memory"]), 30_000_000)
             client.close()
 
+    def test_a_transaction_beyond_the_limit_runs_to_its_end(self):
+        with firn.Server("--client-output-buffer-limit", "normal 100000 0 0") as server:
+            client, greedy = server.client(), server.client()
+            for _ in range(150):
+                client("LPUSH", "l", "x" * 1000)
+            greedy.pipeline([("MULTI",), ("LRANGE", "l", 0, -1), ("SET", "k", "v")])
+            greedy.send("EXEC")
+            self.assertTrue(self.cut_off(greedy))
+            self.assertEqual(client("GET", "k"), b"v")
+            client.close(), greedy.close()
+
     @staticmethod
     def cut_off(client):
         """Read what comes; whether the connection ends below 100 MB."""

@@ -285,13 +285,35 @@ static void test_off(void **state) {
     assert_int_equal(reply.errors, 1);
 }
 
+/* R3: beyond the limit nothing more is written; a roll-back finds it again. */
+static void test_lost(void **state) {
+    (void)state;
+    struct reply reply;
+    static const uint8_t text[1000];
+    reply_init(&reply);
+    reply.bytes_max = 100000;
+    reply_integer(&reply, 1);
+    struct reply_mark mark = reply_mark(&reply);
+    for (unsigned i = 0; i < 1000000 && !reply.lost; i++)
+        reply_bulk(&reply, bytes_of(text, sizeof text));
+    assert_true(reply.lost && reply.bytes > 100000 && reply.bytes < 200000);
+    size_t bytes = reply.bytes;
+    reply_integer(&reply, 2);
+    assert_int_equal(reply.bytes, bytes);
+    reply_rollback(&reply, mark);
+    assert_false(reply.lost);
+    reply_integer(&reply, 2);
+    assert_int_equal(reply.bytes, 8);
+    reply_fini(&reply);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_simple),   cmocka_unit_test(test_every_integer_length),
         cmocka_unit_test(test_doubles),  cmocka_unit_test(test_aggregates),
         cmocka_unit_test(test_later),    cmocka_unit_test(test_errors),
         cmocka_unit_test(test_rollback), cmocka_unit_test(test_big_values),
-        cmocka_unit_test(test_off),
+        cmocka_unit_test(test_off),      cmocka_unit_test(test_lost),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     return failed;

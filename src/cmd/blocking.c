@@ -34,8 +34,8 @@ struct blocked_key {
     size_t count, on_nokey; /* waiters; of them those that want to know when the key goes */
     struct waiter *held_by; /* B1 */
     unsigned pins;          /* being served: not to be freed */
-    int ready, stalled;     /* in the queue; in the list of stalled keys */
-    struct blocked_key *next_ready;
+    int ready, stalled;     /* in the queue; in the list of stalled keys; may be both */
+    struct blocked_key *next_ready, *next_stalled;
     uint8_t name[];
 };
 
@@ -295,9 +295,9 @@ static int waits_on_held(const struct waiter *waiter) {
 
 static void stall(struct blocked_key *key) {
     key->stalled = 1;
-    key->next_ready = NULL;
+    key->next_stalled = NULL;
     if (stalled.last != NULL)
-        stalled.last->next_ready = key;
+        stalled.last->next_stalled = key;
     else
         stalled.first = key;
     stalled.last = key;
@@ -318,7 +318,7 @@ void blocking_release(struct client *client) {
     key = stalled.first;
     stalled.first = stalled.last = NULL;
     for (; key != NULL; key = next) {
-        next = key->next_ready;
+        next = key->next_stalled;
         key->stalled = 0;
         mark_ready(key);
     }
@@ -376,7 +376,7 @@ void blocking_serve(void) {
         blocking_ready--;
         key->ready = 0;
         key->pins++;
-        serve_key(key);
+        if (!key->stalled) serve_key(key); /* stalled after its own waiters had changed it: later */
         key->pins--;
         free_key_if_unused(key);
     }

@@ -2,7 +2,8 @@
 /* links: -Wl,--wrap=cmd_unlink firn_cmd */
 /*
  * Waiting for keys. UNLINK is replaced by a handler that takes the first of its keys that exists, with its
- * name as reply, or waits; with ${sticky} it needs a page first that lies in a null backend.
+ * name as reply, or waits; with ${sticky} it needs a page first that lies in a null backend, but for keys
+ * that begin with "free".
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,7 +37,9 @@ int __wrap_cmd_unlink(struct call *call) {
         struct bytes payload;
         CALL_TRY(call_find_write(call, call->argv[i], &entry));
         if (entry == NULL) continue;
-        if (sticky != 0) CALL_TRY(page_peek(sticky, &payload, NULL));
+        int is_free =
+            memcmp(call->argv[i].data, "free", call->argv[i].size < 4 ? call->argv[i].size : 4) == 0;
+        if (sticky != 0 && !is_free) CALL_TRY(page_peek(sticky, &payload, NULL));
         reply_bulk(call->reply, call->argv[i]);
         db_delete(call->db, entry);
         call_changed(call, call->argv[i]);
@@ -361,6 +364,34 @@ static void nobody_overtakes(void **state) {
     tier_stop();
 }
 
+/* Keys whose first waiters were served, and whose second wait on a held key too. */
+static void stalled_and_changed(void **state) {
+    (void)state;
+    tiers_up();
+    cold();
+    clients_up();
+    waits(1, "unlink a");
+    waits(2, "unlink free1");
+    waits(3, "unlink free1 a");
+    waits(4, "unlink free2");
+    waits(5, "unlink free2 a");
+    expect(0, "mset a 1 free1 1 free2 1", "+OK\r\n");
+    assert_int_equal(blocking_held, 1);
+    served(2, "$5\r\nfree1\r\n");
+    served(4, "$5\r\nfree2\r\n");
+    still_waits(3);
+    still_waits(5);
+    until_through(1);
+    expect_reply(1, "$1\r\na\r\n");
+    expect(0, "mset free2 1 free1 1", "+OK\r\n");
+    served(3, "$5\r\nfree1\r\n");
+    served(5, "$5\r\nfree2\r\n");
+    clients_down();
+    page_release(sticky);
+    sticky = 0;
+    tier_stop();
+}
+
 static int setup(void **state) {
     (void)state;
     db_init_all(16);
@@ -373,7 +404,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_come_first_served), cmocka_unit_test(not_enough_for_all),
         cmocka_unit_test(ends_of_waits),           cmocka_unit_test(timeouts),
-        cmocka_unit_test(nobody_overtakes),
+        cmocka_unit_test(nobody_overtakes),        cmocka_unit_test(stalled_and_changed),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -18,9 +18,6 @@
 #include "base/memory.h"
 #include "rocks/rocks_internal.h"
 
-#define MEMORY_MIN       (6u << 20)
-#define RECORD_BYTES_MIN (4u << 20) /* records up to here are always taken */
-
 static char *text_join(const char *a, const char *b) {
     size_t bytes = strlen(a) + strlen(b) + 1;
     char *joined = memory_alloc(bytes);
@@ -90,15 +87,18 @@ static void backend_free(struct tier_backend *backend) {
     memory_free(backend);
 }
 
+static void rocks_set_memory_max(struct tier_backend *backend, uint64_t bytes) {
+    backend->record_bytes_max = rocks__memory_record_max(bytes);
+    __atomic_store_n(&backend->memory_wanted, bytes, __ATOMIC_RELAXED);
+}
+
 static struct tier_backend *backend_create(const struct tier_backend_config *config) {
     struct tier_backend *backend = memory_alloc_zero(sizeof *backend);
     backend->path = text_join(config->path, "");
     backend->db_path = text_join(config->path, "/db");
     backend->sink = config->sink;
     backend->bytes_max = config->bytes_max;
-    uint64_t record_max = config->memory_max / 4;
-    if (record_max < RECORD_BYTES_MIN) record_max = RECORD_BYTES_MIN;
-    backend->record_bytes_max = record_max > PAGE_BYTES_MAX ? PAGE_BYTES_MAX : (uint32_t)record_max;
+    rocks_set_memory_max(backend, config->memory_max);
     backend->reader_count = config->threads == 0 ? ROCKS_THREADS_DEFAULT : config->threads;
     if (backend->reader_count > ROCKS_THREADS_MAX) backend->reader_count = ROCKS_THREADS_MAX;
     backend->known.ratio_permille = 1000;
@@ -142,8 +142,7 @@ static int rocks_open(const struct tier_backend_config *config, struct tier_back
     signals_block(&signals); /* RocksDB's threads, too: it starts them from ours */
     int error = rocks__live_init(&backend->live, chunk_bytes);
     if (error != 0) snprintf(message, message_bytes, "NVMe tier: no memory for its map of live records");
-    uint64_t memory = config->memory_max < MEMORY_MIN ? MEMORY_MIN : config->memory_max;
-    if (error == 0) error = rocks__open_database(backend, memory, message, message_bytes);
+    if (error == 0) error = rocks__open_database(backend, message, message_bytes);
     struct threads_started started;
     if (error == 0 && (error = threads_start(backend, &started)) != 0) {
         threads_stop(backend, &started);
@@ -257,4 +256,5 @@ const struct tier_backend_ops rocks_ops = {
     .stats = rocks_stats,
     .cron = rocks_cron,
     .clear = rocks_clear,
+    .set_memory_max = rocks_set_memory_max,
 };

@@ -45,6 +45,7 @@
 #define ROCKS_READER_TAKE_MAX  4u         /* operations a reader takes at once */
 #define ROCKS_ENGINE_BYTES                                                                                   \
     (5u << 20) /* file buffers, options, thread stacks: measured, not reported by the engine */
+#define ROCKS_WRITE_BUFFERS     3
 #define ROCKS_THREADS_MAX       64u
 #define ROCKS_THREADS_DEFAULT   24u
 #define ROCKS_STACK_BYTES       (256u << 10)
@@ -52,7 +53,8 @@
 #define ROCKS_STALL_MS_MAX      10000 /* a stopped writer fails its operations after this */
 #define ROCKS_DEAD_PERCENT      15u   /* dead share of the tier from which the worst chunk is compacted */
 #define ROCKS_DEAD_PERCENT_IDLE 8u
-#define ROCKS_OCCUPIED_PERCENT  130u   /* of bytes_max: hard stop, dead space included */
+#define ROCKS_OCCUPIED_PERCENT  130u /* of bytes_max: hard stop, dead space included */
+#define ROCKS_BLOCK_BYTES       4096u
 #define ROCKS_BLOCK_BYTES_BIG   16384u /* blocks when indexes would not fit, or get short of memory */
 #define ROCKS_TRAILER_BYTES     5u     /* behind each block: compression, checksum */
 #define ROCKS_DIRECT_ALIGN      4096u
@@ -193,8 +195,9 @@ struct rocks_tables {
     uint64_t memory_max, memory_bytes, files_max, open_count, version;
     int64_t not_before_us;
     int logged;
-    int big_blocks;        /* new files have larger blocks, so that more of them fit in memory_max */
-    uint64_t memory_known; /* atomic: for statistics */
+    int big_blocks;         /* new files have larger blocks, so that more of them fit in memory_max */
+    uint64_t memory_wanted; /* atomic: memory_max from the next refresh on */
+    uint64_t memory_known;  /* atomic: for statistics */
 };
 
 void rocks__tables_init(struct rocks_tables *tables);
@@ -202,6 +205,8 @@ void rocks__tables_fini(struct rocks_tables *tables);
 /* The table that has ${id} if any known one has, held until rocks__tables_put; or NULL. Executor. */
 struct rocks_table *rocks__tables_get(struct rocks_tables *tables, uint64_t id);
 void rocks__tables_put(struct rocks_table *table);
+/* Indexes may take so much from now on; the next refresh lets go of what is too much. Any thread. */
+void rocks__tables_set_memory(struct rocks_tables *tables, uint64_t bytes);
 /* Look at the engine's files if they changed. Blocks. Keeper. */
 void rocks__tables_refresh(struct tier_backend *backend);
 
@@ -223,6 +228,19 @@ int rocks__reads_collect(struct tier_backend *backend);
 /* Wait until nothing is outstanding. */
 void rocks__reads_drain(struct tier_backend *backend);
 uint64_t rocks__reads_memory(const struct rocks_reads *reads);
+
+/* --- rocks_memory.c: the budget --- */
+struct rocks_shares {
+    uint64_t write_buffer, arena; /* a memtable, and what it grows by */
+    uint64_t cache;               /* the engine's, for indexes */
+    uint64_t tables;              /* our own indexes */
+};
+
+void rocks__memory_divide(uint64_t memory_max, int own_reader, struct rocks_shares *shares_out);
+/* The largest record that is taken. */
+uint32_t rocks__memory_record_max(uint64_t memory_max);
+/* Bring the engine to memory_wanted if it is not there. Blocks. Keeper. */
+void rocks__memory_apply(struct tier_backend *backend);
 
 /* --- the backend --- */
 /* What the keeper found out last; all atomic. */
@@ -253,6 +271,8 @@ struct tier_backend {
     struct rocks_tables tables;    /* empty unless own is there */
     struct rocks_reads *own;       /* executor: reader of our own; NULL: all reads go through the engine */
     uint64_t own_done, own_handed; /* executor: reads it finished, and handed to the engine */
+    uint64_t memory_wanted;        /* atomic: the budget as told last */
+    struct rocks_shares shares;    /* keeper: as the engine has it */
     unsigned index_levels;         /* of the engine's tables */
     pthread_t readers[ROCKS_THREADS_MAX], writer, reclaimer, keeper;
     unsigned reader_count;
@@ -273,10 +293,13 @@ static inline void rocks__key(uint64_t id, char key_out[ROCKS_KEY_BYTES]) {
     memcpy(key_out, &big, sizeof big);
 }
 
-/* rocks_open.c: folder, options and database of a backend whose path, limits and live are set. As
- * tier_backend_ops.open. */
-FIRN_MUST_USE int rocks__open_database(struct tier_backend *backend, uint64_t memory_max, char *message,
-                                       size_t message_bytes);
+static inline uint64_t rocks__clamp(uint64_t value, uint64_t low, uint64_t high) {
+    return value < low ? low : value > high ? high : value;
+}
+
+/* rocks_open.c: folder, options and database of a backend whose path, limits, memory_wanted and live are set.
+ * As tier_backend_ops.open. */
+FIRN_MUST_USE int rocks__open_database(struct tier_backend *backend, char *message, size_t message_bytes);
 /* To what file offsets of direct reads in our marked folder must be aligned: a power of two up to
  * ROCKS_DIRECT_ALIGN. */
 uint32_t rocks__direct_align(const char *path);

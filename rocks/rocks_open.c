@@ -4,8 +4,7 @@
  * each of which was measured (rocks/README.md).
  *
  * The folder holds the file "firn-tier" and the subfolder "db", nothing else; a folder with anything else in
- * it is not touched. Memory: 5 MB for the engine, half of the rest for memtables, a quarter of memory_max for
- * indexes.
+ * it is not touched.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,11 +21,7 @@
 
 #define MARKER_NAME       "firn-tier"
 #define MARKER_TEXT       "Firn NVMe tier: scratch data, safe to delete when no server uses it.\n"
-#define WRITE_BUFFERS     3
-#define WRITE_BUFFER_MIN  (1u << 20)
-#define WRITE_BUFFER_MAX  (64u << 20)
-#define INDEX_ENTRY_BYTES 10u /* a block's share of the index in memory: 6 to 9 measured */
-#define BLOCK_BYTES       4096u
+#define INDEX_ENTRY_BYTES 10u         /* a block's share of the index in memory: 6 to 9 measured */
 #define FILE_BYTES        (32u << 20) /* files made by compactions are at least this, or an 8192th of the tier */
 #define FILE_BYTES_MAX    (128u << 20)
 #define FILES_WANTED      32768u /* descriptors to ask the system for */
@@ -126,15 +121,11 @@ uint32_t rocks__direct_align(const char *path) {
 
 /* --- options --- */
 
-static uint64_t clamp(uint64_t value, uint64_t low, uint64_t high) {
-    return value < low ? low : value > high ? high : value;
-}
-
-static void options_write_path(rocksdb_options_t *options, uint64_t memory_max, uint64_t bytes_max) {
-    uint64_t fixed = memory_max / 2 < ROCKS_ENGINE_BYTES ? memory_max / 2 : ROCKS_ENGINE_BYTES;
-    uint64_t buffer = clamp((memory_max - fixed) / 2 / WRITE_BUFFERS, WRITE_BUFFER_MIN, WRITE_BUFFER_MAX);
-    rocksdb_options_set_write_buffer_size(options, buffer);
-    rocksdb_options_set_max_write_buffer_number(options, WRITE_BUFFERS);
+static void options_write_path(rocksdb_options_t *options, const struct rocks_shares *shares,
+                               uint64_t bytes_max) {
+    rocksdb_options_set_write_buffer_size(options, shares->write_buffer);
+    rocksdb_options_set_arena_block_size(options, shares->arena);
+    rocksdb_options_set_max_write_buffer_number(options, ROCKS_WRITE_BUFFERS);
     rocksdb_options_set_allow_concurrent_memtable_write(options, 0); /* there is one writer */
     rocksdb_options_set_enable_write_thread_adaptive_yield(options, 0);
     rocksdb_options_set_max_background_jobs(options, 2); /* one flush, one compaction */
@@ -147,7 +138,8 @@ static void options_write_path(rocksdb_options_t *options, uint64_t memory_max, 
     rocksdb_options_set_level0_stop_writes_trigger(options, 60);
     rocksdb_options_set_soft_pending_compaction_bytes_limit(options, 0);
     rocksdb_options_set_hard_pending_compaction_bytes_limit(options, 0);
-    rocksdb_options_set_target_file_size_base(options, clamp(bytes_max / 8192, FILE_BYTES, FILE_BYTES_MAX));
+    rocksdb_options_set_target_file_size_base(options,
+                                              rocks__clamp(bytes_max / 8192, FILE_BYTES, FILE_BYTES_MAX));
     rocksdb_options_compaction_readahead_size(options, 512u << 10);
     rocksdb_options_set_writable_file_max_buffer_size(options, 512u << 10);
 }
@@ -166,20 +158,18 @@ static void options_quiet(rocksdb_options_t *options) {
 /* With a reader of our own the engine's indexes are for compactions and for what the reader does not know: in
  * partitions, through a small cache. Without, they are whole in memory if they fit in a quarter of the
  * budget, with bigger blocks if need be; else in partitions, too. */
-static void options_table(struct tier_backend *backend, uint64_t memory_max) {
+static void options_table(struct tier_backend *backend) {
     backend->table = rocksdb_block_based_options_create();
     rocksdb_block_based_options_set_format_version(backend->table, 5);
     rocksdb_block_based_options_set_checksum(backend->table, 4); /* XXH3 */
     rocksdb_block_based_options_set_index_block_restart_interval(backend->table, 16);
-    uint64_t index_max = memory_max / 4, block = BLOCK_BYTES;
+    uint64_t index_max = backend->shares.cache + backend->shares.tables, block = ROCKS_BLOCK_BYTES;
     if (backend->own == NULL && backend->bytes_max / block * INDEX_ENTRY_BYTES > index_max)
         block = ROCKS_BLOCK_BYTES_BIG;
     backend->index_levels = 1;
     if (backend->own != NULL || backend->bytes_max / block * INDEX_ENTRY_BYTES > index_max) {
-        uint64_t cache = backend->own != NULL ? index_max / 4 : index_max;
         backend->index_levels = 2;
-        backend->tables.memory_max = index_max - cache;
-        backend->cache = rocksdb_cache_create_lru(cache);
+        backend->cache = rocksdb_cache_create_lru(backend->shares.cache);
         rocksdb_block_based_options_set_block_cache(backend->table, backend->cache);
         rocksdb_block_based_options_set_index_type(backend->table, 2); /* two levels */
         rocksdb_block_based_options_set_cache_index_and_filter_blocks(backend->table, 1);
@@ -224,10 +214,10 @@ static void options_files(struct tier_backend *backend) {
         limit.rlim_cur = limit.rlim_max < FILES_WANTED ? limit.rlim_max : FILES_WANTED;
         if (soft < limit.rlim_cur && setrlimit(RLIMIT_NOFILE, &limit) == 0) soft = limit.rlim_cur;
     }
-    backend->files_max = clamp(soft / 4, 64, FILES_MERGE);
-    backend->tables.files_max = clamp(soft / 3, 80, 2 * FILES_MERGE);
-    rocksdb_options_set_max_open_files(backend->options,
-                                       soft >= FILES_WANTED ? -1 : (int)clamp(soft / 2, 64, INT32_MAX));
+    backend->files_max = rocks__clamp(soft / 4, 64, FILES_MERGE);
+    backend->tables.files_max = rocks__clamp(soft / 3, 80, 2 * FILES_MERGE);
+    rocksdb_options_set_max_open_files(
+        backend->options, soft >= FILES_WANTED ? -1 : (int)rocks__clamp(soft / 2, 64, INT32_MAX));
 }
 
 /* What the C interface has no call for. */
@@ -240,12 +230,12 @@ static void options_extra(struct tier_backend *backend) {
     backend->options = extended;
 }
 
-static void options_create(struct tier_backend *backend, uint64_t memory_max) {
+static void options_create(struct tier_backend *backend) {
     backend->options = rocksdb_options_create();
-    options_write_path(backend->options, memory_max, backend->bytes_max);
+    options_write_path(backend->options, &backend->shares, backend->bytes_max);
     options_files(backend);
     options_quiet(backend->options);
-    options_table(backend, memory_max);
+    options_table(backend);
     options_extra(backend);
     if (backend->direct) {
         rocksdb_options_set_use_direct_reads(backend->options, 1);
@@ -278,14 +268,15 @@ static int database_open(struct tier_backend *backend, char *message, size_t mes
     return full ? FIRN_ENOSPACE : FIRN_EIO;
 }
 
-int rocks__open_database(struct tier_backend *backend, uint64_t memory_max, char *message,
-                         size_t message_bytes) {
+int rocks__open_database(struct tier_backend *backend, char *message, size_t message_bytes) {
     int error = folder_make(backend->path, message, message_bytes);
     if (error == 0) error = folder_check_content(backend->path, message, message_bytes);
     if (error == 0) error = folder_mark(backend->path, &backend->direct, message, message_bytes);
     if (error != 0) return error;
     backend->own = rocks__reads_create(backend, backend->sink.wake_fd);
-    options_create(backend, memory_max);
+    rocks__memory_divide(backend->memory_wanted, backend->own != NULL, &backend->shares);
+    rocks__tables_set_memory(&backend->tables, backend->shares.tables);
+    options_create(backend);
     return database_open(backend, message, message_bytes);
 }
 

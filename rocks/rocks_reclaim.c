@@ -172,6 +172,7 @@ static void keeper_lower_priority(void) {
 
 static void keeper_look(struct tier_backend *backend, unsigned tick) {
     struct rocks_known *known = &backend->known;
+    rocks__memory_apply(backend);
     uint64_t put_bytes = __atomic_load_n(&backend->put_bytes, __ATOMIC_RELAXED);
     uint64_t memtables = property(backend, "rocksdb.cur-size-all-mem-tables");
     uint64_t files = property(backend, "rocksdb.total-sst-files-size");

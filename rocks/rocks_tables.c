@@ -43,6 +43,10 @@ void rocks__tables_fini(struct rocks_tables *tables) {
     pthread_mutex_destroy(&tables->lock);
 }
 
+void rocks__tables_set_memory(struct rocks_tables *tables, uint64_t bytes) {
+    __atomic_store_n(&tables->memory_wanted, bytes, __ATOMIC_RELAXED);
+}
+
 struct rocks_table *rocks__tables_get(struct rocks_tables *tables, uint64_t id) {
     struct rocks_table *found = NULL;
     pthread_mutex_lock(&tables->lock);
@@ -147,17 +151,25 @@ static void open_file(struct tier_backend *backend, struct rocks_file *file) {
     tables->open_count++;
 }
 
-/* Take tables over from the old list into ${files}, open those of new files, retire those of files gone. */
+/* Take tables over from the old list into ${files}, as far as memory goes; open those of new files. What
+ * stays in the old list retires. */
 static void merge_files(struct tier_backend *backend, struct rocks_file *files, size_t count) {
     struct rocks_tables *tables = &backend->tables;
+    uint64_t retiring = 0; /* bytes */
     size_t old = 0;
     for (size_t i = 0; i < count; i++) {
         while (old < tables->file_count && tables->files[old].number < files[i].number)
             old++;
         if (old < tables->file_count && tables->files[old].number == files[i].number) {
-            files[i].table = tables->files[old].table;
+            struct rocks_table *table = tables->files[old].table;
+            if (table != NULL &&
+                tables->memory_bytes - retiring >= tables->memory_max + table->memory_bytes) {
+                retiring += table->memory_bytes;
+                continue;
+            }
+            files[i].table = table;
+            files[i].refused = tables->files[old].refused;
             tables->files[old].table = NULL;
-            if (files[i].table == NULL && tables->files[old].refused) files[i].refused = 1;
         }
         if (files[i].table == NULL && !files[i].refused) open_file(backend, &files[i]);
     }
@@ -180,17 +192,19 @@ static void publish(struct rocks_tables *tables) {
     memory_free(before);
 }
 
-/* Half of the memory for indexes is taken: files from now on get larger blocks, a quarter as many. */
-static void enlarge_blocks(struct tier_backend *backend) {
+/* When half of the memory for indexes is taken, files from then on get larger blocks, a quarter as many;
+ * where there is plenty of memory again, small ones. */
+static void adapt_blocks(struct tier_backend *backend) {
     struct rocks_tables *tables = &backend->tables;
-    if (tables->big_blocks || tables->memory_bytes < tables->memory_max / 2) return;
-    tables->big_blocks = 1;
+    int big = tables->memory_bytes >= tables->memory_max / (tables->big_blocks ? 8 : 2);
+    if (big == tables->big_blocks) return;
+    tables->big_blocks = big;
     char value[40], *text = NULL;
-    snprintf(value, sizeof value, "{block_size=%u}", ROCKS_BLOCK_BYTES_BIG);
+    snprintf(value, sizeof value, "{block_size=%u}", big ? ROCKS_BLOCK_BYTES_BIG : ROCKS_BLOCK_BYTES);
     const char *const names[] = {"block_based_table_factory"}, *const values[] = {value};
     rocksdb_set_options(backend->db, 1, names, values, &text);
     if (text == NULL) return;
-    log_warning("NVMe tier: larger blocks cannot be had: %s", text);
+    log_warning("NVMe tier: blocks of another size cannot be had: %s", text);
     rocksdb_free(text);
 }
 
@@ -200,7 +214,10 @@ void rocks__tables_refresh(struct tier_backend *backend) {
     collect_dying(tables);
     uint64_t version = 0;
     if (rocksdb_property_int(backend->db, "rocksdb.current-super-version-number", &version) != 0) return;
-    if (version == tables->version || now_us < tables->not_before_us) return;
+    uint64_t memory_max = __atomic_load_n(&tables->memory_wanted, __ATOMIC_RELAXED);
+    if (version == tables->version && memory_max == tables->memory_max) return;
+    if (now_us < tables->not_before_us) return;
+    tables->memory_max = memory_max;
     size_t count;
     struct rocks_file *files = list_files(backend, &count), *before = tables->files;
     size_t before_count = tables->file_count;
@@ -216,7 +233,7 @@ void rocks__tables_refresh(struct tier_backend *backend) {
     }
     memory_free(before);
     collect_dying(tables);
-    enlarge_blocks(backend);
+    adapt_blocks(backend);
     __atomic_store_n(&tables->memory_known, tables->memory_bytes + count * sizeof *files, __ATOMIC_RELAXED);
     /* With very many files the list is not taken at each turn. */
     tables->not_before_us = now_us + (clock_monotonic_us() - now_us) * 20;

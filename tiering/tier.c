@@ -101,18 +101,21 @@ static const struct page_tier_hooks page_hooks = {
 
 /* --- life cycle --- */
 
+/* Of backends that take memory which is not counted (RocksDB). */
+static uint64_t backend_memory_max(void) {
+    return tier_pressure_share(8, 4u << 20, 256u << 20);
+}
+
 static int open_device(struct tier_device *device, const struct tier_config *config, const char *path,
                        uint64_t bytes, const struct tier_backend_ops *ops, char *message,
                        size_t message_bytes) {
     if (path == NULL || path[0] == '\0') return 0;
     FIRN_ASSERT(ops != NULL && ops->tag == device->tag);
     FIRN_ASSERT((ops->map != NULL) == (device->tag == PAGE_TAG_PMEM));
-    uint64_t memory = device->tag == PAGE_TAG_NVME ? tier_pressure_share(8, 4u << 20, 256u << 20)
-                                                   : tier_pressure_share(32, 1u << 20, 1u << 30);
     struct tier_backend_config backend = {
         .path = path,
         .bytes_max = bytes,
-        .memory_max = memory,
+        .memory_max = backend_memory_max(),
         .sink = {.completions = tier_manager.completions,
                  .wake = config->wake,
                  .ctx = config->wake_ctx,
@@ -204,6 +207,21 @@ void tier_stop(void) {
     ring_destroy(tier_manager.completions);
     tier_manager.completions = NULL;
     tier_manager.enabled = 0;
+}
+
+void tier_set_memory_max(uint64_t bytes) {
+    if (bytes == tier_pressure_memory_max()) return;
+    tier_pressure_set_memory_max(bytes);
+    if (!tier_manager.enabled) return;
+    tier_ghost_stop();
+    tier_ghost_start(bytes);
+    for (int tag = PAGE_TAG_PMEM; tag <= PAGE_TAG_NVME; tag++) {
+        struct tier_device *device = tier_device((enum page_tag)tag);
+        if (device != NULL && device->ops->set_memory_max != NULL)
+            device->ops->set_memory_max(device->backend, backend_memory_max());
+    }
+    tier_pressure_update();
+    tier_pressure_room();
 }
 
 /* --- completions --- */

@@ -110,6 +110,9 @@ struct tier_backend_ops {
     /* Drop every record (FLUSHALL): all addresses are void. Operations in flight still complete. May take
      * milliseconds at most. */
     void (*clear)(struct tier_backend *backend);
+    /* memory_max is ${bytes} from now on: what is above is given back soon. NULL: the backend takes nothing
+     * that memory_used() does not see. Never blocks. */
+    void (*set_memory_max)(struct tier_backend *backend, uint64_t bytes);
 };
 
 /* Backends of this folder, for tests. tier_null keeps records in DRAM and completes them from a thread; its

@@ -145,6 +145,7 @@ uint64_t tier_write_occupied(const struct tier_device *device);
 /* --- tier_pressure.c --- */
 void tier_pressure_start(uint64_t memory_max);
 void tier_pressure_stop(void);
+void tier_pressure_set_memory_max(uint64_t bytes);
 /* Compute use and zone anew. */
 void tier_pressure_update(void);
 /* Demote as the zone asks for; nonzero: wants another turn. */

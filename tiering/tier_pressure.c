@@ -136,14 +136,10 @@ void tier_pressure_stop(void) {
     pressure.zone = TIER_ZONE_FREE;
 }
 
-void tier_set_memory_max(uint64_t bytes) {
+void tier_pressure_set_memory_max(uint64_t bytes) {
     pressure.memory_max = bytes;
     pressure.penalty = first_penalty(bytes);
     set_limits();
-    if (tier_manager.enabled) {
-        tier_pressure_update();
-        tier_pressure_room();
-    }
 }
 
 /* --- truth --- */

@@ -70,6 +70,36 @@ class Tiers(unittest.TestCase):
                     self.assertLessEqual(peak, memory * 1.1 + (8 << 20))
                 client.close()
 
+    def test_maxmemory_set_later_bounds_the_process_too(self):
+        """A server without a limit gets one: what the NVMe tier takes for itself shrinks with it, and grows no more."""
+        memory, count = 32 << 20, 40000 if QUICK else 100000
+        with tiered("0", None) as server:
+            client = server.client(timeout=300)
+
+            def load(first):
+                peak = 0
+                for number in range(first, first + count, 100):
+                    errors = [reply for reply in client.pipeline([("SET", "s:%d" % i, value_of(i, 1000)) for i in range(number, number + 100)]) if reply != "OK"]
+                    self.assertEqual(errors, [])
+                    peak = max(peak, anonymous_bytes(server.process.pid))
+                return peak
+
+            for number in range(0, 2000):
+                client("SET", "first:%d" % number, value_of(number, 4000))
+                client("TIER", "DEMOTE", "first:%d" % number)  # into memtables of a server with much memory
+            load(0)
+            client("CONFIG", "SET", "maxmemory", str(memory))
+            until = time.time() + 60
+            while not firn.SANITIZED and anonymous_bytes(server.process.pid) > memory * 1.1:
+                self.assertLess(time.time(), until, "resident memory does not follow maxmemory")
+                time.sleep(0.1)
+            peak = load(count)
+            if not firn.SANITIZED:
+                self.assertLessEqual(peak, memory * 1.1 + (8 << 20))
+            for number in range(0, 2 * count, 997):
+                self.assertEqual(client("GET", "s:%d" % number), value_of(number, 1000))
+            client.close()
+
     def test_where_demote_promote_pin(self):
         with tiered() as server:
             client = server.client()

@@ -349,6 +349,75 @@ static void test_small_memory(void **state) {
     simple_close(&simple);
 }
 
+/* Wait until the backend takes no more than ${bytes}, as it says itself. */
+static void wait_memory(struct simple *simple, uint64_t bytes) {
+    for (int i = 0; i < 100 && simple_stats(simple).memory_bytes > bytes; i++)
+        usleep(100000);
+    assert_true(simple_stats(simple).memory_bytes <= bytes);
+}
+
+/* The budget changes while the tier is in use: memtables, the engine's cache and our indexes follow, down and
+ * up, and no record is lost by it. */
+static void test_memory_changes(void **state) {
+    (void)state;
+    struct simple simple;
+    assert_int_equal(simple_open(&simple, &rocks_ops, in_folder("tier"), 1ull << 30, 128u << 20), 0);
+    uint64_t *addresses = put_many(&simple), large;
+    assert_int_equal(simple.ops->reserve(simple.backend, 20u << 20, &large), 0);
+    simple.ops->discard(simple.backend, large);
+    wait_memory(&simple, 128u << 20);
+    assert_true(simple_stats(&simple).memory_bytes > 25u << 20); /* all is in a memtable still */
+    simple.ops->set_memory_max(simple.backend, 6u << 20);
+    wait_memory(&simple, 10u << 20);
+    assert_int_equal(simple.ops->reserve(simple.backend, 20u << 20, &large), FIRN_ETOOBIG);
+    (void)await_own(&simple, MANY_BYTES, 0, addresses[0]); /* flushed without being asked to */
+    for (uint64_t i = 0; i < MANY; i++)
+        assert_int_equal(simple_get(&simple, MANY_BYTES, i, addresses[i]), 0);
+    memory_free(addresses);
+    addresses = put_many(&simple);
+    wait_memory(&simple, 12u << 20);
+    simple.ops->set_memory_max(simple.backend, 128u << 20);
+    usleep(300000);
+    uint64_t more;
+    for (uint64_t i = 0; i < MANY / 2; i++)
+        assert_int_equal(simple_put(&simple, MANY_BYTES, i, &more), 0);
+    usleep(300000);
+    assert_true(simple_stats(&simple).memory_bytes > 15u << 20);
+    for (uint64_t i = 0; i < MANY; i++)
+        assert_int_equal(simple_get(&simple, MANY_BYTES, i, addresses[i]), 0);
+    memory_free(addresses);
+    simple_close(&simple);
+}
+
+/* Our own indexes above a budget that shrank: those of the oldest files go, and come back with it. */
+static void test_indexes_shrink(void **state) {
+    (void)state;
+    struct simple simple;
+    assert_int_equal(simple_open(&simple, &rocks_ops, in_folder("tier"), 1ull << 30, 8u << 20), 0);
+    uint64_t *addresses = put_many(&simple);
+    if (!await_own(&simple, MANY_BYTES, 0, addresses[0])) {
+        memory_free(addresses);
+        simple_close(&simple);
+        skip();
+    }
+    struct rocks_tables *tables = &simple.backend->tables;
+    uint64_t before = __atomic_load_n(&tables->memory_known, __ATOMIC_RELAXED);
+    /* Less than any budget gives: as if there were thousands of files. */
+    rocks__tables_set_memory(tables, 1);
+    for (int i = 0; i < 100 && __atomic_load_n(&tables->memory_known, __ATOMIC_RELAXED) > before / 2; i++)
+        usleep(50000);
+    assert_true(__atomic_load_n(&tables->memory_known, __ATOMIC_RELAXED) <= before / 2);
+    uint64_t own = simple.backend->own_done;
+    assert_int_equal(simple_get(&simple, MANY_BYTES, 0, addresses[0]), 0); /* the engine reads it */
+    assert_int_equal(simple.backend->own_done, own);
+    simple.ops->set_memory_max(simple.backend, 16u << 20);
+    (void)await_own(&simple, MANY_BYTES, 0, addresses[0]);
+    for (uint64_t i = 0; i < MANY; i++)
+        assert_int_equal(simple_get(&simple, MANY_BYTES, i, addresses[i]), 0);
+    memory_free(addresses);
+    simple_close(&simple);
+}
+
 /* The disk fills up under the tier: writes fail and say so, everything acknowledged stays readable, and
  * writing goes on once there is space. */
 static void test_disk_full(void **state) {
@@ -446,6 +515,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_damaged_medium_engine, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reclaim, setup, teardown),
         cmocka_unit_test_setup_teardown(test_small_memory, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_memory_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_indexes_shrink, setup, teardown),
         cmocka_unit_test_setup_teardown(test_disk_full, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

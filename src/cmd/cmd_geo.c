@@ -33,7 +33,9 @@ int cmd_geo__place(struct call *call, size_t index, struct geohash_place *place_
 }
 
 void cmd_geo__reply_distance(struct call *call, double distance) {
-    reply_bulk_format(call->reply, "%.4f", distance);
+    char text[NUMBER_FIXED_TEXT_MAX];
+    unsigned size = number_format_fixed4(distance, text);
+    reply_bulk(call->reply, bytes_of(text, size));
 }
 
 /* A coordinate, in RESP3 as a double that keeps all its digits. */

@@ -56,9 +56,7 @@ int collection_scan_wants(const struct collection_scan *scan, struct bytes name)
 }
 
 void collection_scan_item(struct collection_scan *scan, struct bytes item) {
-    bytes_builder_format(&scan->items, "$%zu\r\n", item.size);
-    bytes_builder_append(&scan->items, item.data, item.size);
-    bytes_builder_append(&scan->items, "\r\n", 2);
+    reply_encode_bulk(&scan->items, item);
     scan->items_count++;
 }
 

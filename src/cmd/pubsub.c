@@ -16,6 +16,7 @@
 #include "ds/int_map.h"
 #include "ds/name_map.h"
 #include "net/client.h"
+#include "proto/reply.h"
 
 struct topic {
     struct name_map_node node; /* first */
@@ -159,12 +160,6 @@ size_t pubsub_count(const struct client *client, enum pubsub_kind kind) {
 
 /* --- publishing --- */
 
-static void append_bulk(struct bytes_builder *out, struct bytes value) {
-    bytes_builder_format(out, "$%zu\r\n", value.size);
-    bytes_builder_append(out, value.data, value.size);
-    bytes_builder_append_text(out, "\r\n");
-}
-
 /* ${line} is the message as RESP2 has it: only its first byte is another in RESP3. */
 static int64_t deliver(const struct topic *topic, struct bytes_builder *line) {
     int64_t count = 0;
@@ -187,9 +182,9 @@ static int match_one(struct name_map_node *node, void *ctx) {
     if (!glob_match(node->name, publication->channel, 0)) return 0;
     bytes_builder_clear(&publication->line);
     bytes_builder_append_text(&publication->line, "*4\r\n$8\r\npmessage\r\n");
-    append_bulk(&publication->line, node->name);
-    append_bulk(&publication->line, publication->channel);
-    append_bulk(&publication->line, publication->message);
+    reply_encode_bulk(&publication->line, node->name);
+    reply_encode_bulk(&publication->line, publication->channel);
+    reply_encode_bulk(&publication->line, publication->message);
     publication->count += deliver((const struct topic *)node, &publication->line);
     return 0;
 }
@@ -200,8 +195,8 @@ int64_t pubsub_publish(enum pubsub_kind kind, struct bytes channel, struct bytes
     if (topic != NULL) {
         bytes_builder_append_text(&publication.line, kind == PUBSUB_SHARD ? "*3\r\n$8\r\nsmessage\r\n"
                                                                           : "*3\r\n$7\r\nmessage\r\n");
-        append_bulk(&publication.line, channel);
-        append_bulk(&publication.line, message);
+        reply_encode_bulk(&publication.line, channel);
+        reply_encode_bulk(&publication.line, message);
         publication.count = deliver(topic, &publication.line);
     }
     if (kind == PUBSUB_CHANNEL) (void)name_map_each(&topics[PUBSUB_PATTERN], match_one, &publication);

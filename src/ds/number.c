@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "ds/shortest.h"
+
 #define NUMBER_UINT_DIGITS_MAX 20u
 
 int number_parse_uint(struct bytes text, uint64_t *value_out) {
@@ -88,89 +90,84 @@ unsigned number_int_length(int64_t value) {
     return value < 0 ? 1 + number_uint_length(0 - (uint64_t)value) : number_uint_length((uint64_t)value);
 }
 
-static unsigned number_write(uint64_t value, char *text_out) {
-    static const char pairs[] =
-        "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
-        "4950515253545556575859606162636465666768697071727374757677787980818283848586878889909192939495969798"
-        "99";
-    unsigned length = number_uint_length(value);
-    char *at = text_out + length;
-    *at = '\0';
-    while (value >= 100) {
-        at -= 2;
-        memcpy(at, &pairs[value % 100 * 2], 2);
-        value /= 100;
-    }
-    if (value >= 10) {
-        memcpy(at - 2, &pairs[value * 2], 2);
-    } else {
-        at[-1] = (char)('0' + value);
-    }
+const char number_digit_pairs[200] __attribute__((nonstring)) =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+    "4950515253545556575859606162636465666768697071727374757677787980818283848586878889909192939495969798"
+    "99";
+
+unsigned number_format_uint(uint64_t value, char text_out[NUMBER_INT_TEXT_MAX]) {
+    unsigned length = number_write_uint(value, text_out);
+    text_out[length] = '\0';
     return length;
 }
 
-unsigned number_format_uint(uint64_t value, char text_out[NUMBER_INT_TEXT_MAX]) {
-    return number_write(value, text_out);
-}
-
 unsigned number_format_int(int64_t value, char text_out[NUMBER_INT_TEXT_MAX]) {
-    if (value >= 0) return number_write((uint64_t)value, text_out);
-    text_out[0] = '-';
-    return 1 + number_write(0 - (uint64_t)value, text_out + 1);
+    unsigned length = number_write_int(value, text_out);
+    text_out[length] = '\0';
+    return length;
 }
 
-/* The fewest significant digits that read back as ${value} (finite, > 0), and its decimal exponent. Returns
- * how many digits. */
-static int number_shortest(double value, char digits_out[20], int *exponent_out) {
-    char text[40];
-    /* A normal number that has a form of at most 15 digits is printed as that form, zeros at its end, by
-     * precision 15. */
-    int precision = fpclassify(value) == FP_SUBNORMAL ? 1 : 15;
-    for (;; precision++) {
-        snprintf(text, sizeof text, "%.*e", precision - 1, value);
-        if (precision == 17 || strtod(text, NULL) == value) break;
-    }
-    int count = 0;
-    const char *at = text;
-    for (; *at != 'e'; at++) {
-        if (*at != '.') digits_out[count++] = *at;
-    }
-    *exponent_out = (int)strtol(at + 1, NULL, 10);
-    while (count > 1 && digits_out[count - 1] == '0')
-        count--;
-    return count;
+static unsigned number_word(const char *word, char *text_out) {
+    return (unsigned)(stpcpy(text_out, word) - text_out);
 }
 
-/* Digits with a point or an exponent: plain where that is short, as Redis's printer decides. */
-static unsigned number_place_point(const char *digits, int count, int exponent, char *out, size_t room) {
-    int scale = exponent - count + 1; /* value = digits * 10^scale */
-    int magnitude = exponent < 0 ? -exponent : exponent;
-    if (scale >= 0 && magnitude < count + 7)
-        return (unsigned)snprintf(out, room, "%.*s%.*s", count, digits, scale, "000000000000000000000000");
-    if (scale < 0 && (scale > -7 || magnitude < 4)) {
-        if (exponent < 0)
-            return (unsigned)snprintf(out, room, "0.%.*s%.*s", magnitude - 1, "0000000000", count, digits);
-        return (unsigned)snprintf(out, room, "%.*s.%.*s", exponent + 1, digits, count - exponent - 1,
-                                  digits + exponent + 1);
+/* digits x 10^exponent with a point or an exponent: plain where that is short, as Redis's printer decides. */
+static unsigned number_place_point(struct shortest shortest, char *to) {
+    char digits[SHORTEST_DIGITS_MAX + 4];
+    int count = (int)number_write_uint(shortest.digits, digits), exponent = shortest.exponent;
+    int magnitude = exponent + count - 1; /* of the first digit */
+    char *at = to;
+    if (exponent >= 0 && magnitude < count + 7) {
+        at = mempcpy(at, digits, (size_t)count);
+        memset(at, '0', (size_t)exponent);
+        at += exponent;
+    } else if (exponent < 0 && (exponent > -7 || abs(magnitude) < 4)) {
+        int whole = magnitude >= 0 ? magnitude + 1 : 0; /* digits before the point */
+        at = whole > 0 ? mempcpy(at, digits, (size_t)whole) : mempcpy(at, "0", 1);
+        *at++ = '.';
+        for (int zeros = whole > 0 ? 0 : -magnitude - 1; zeros > 0; zeros--)
+            *at++ = '0';
+        at = mempcpy(at, digits + whole, (size_t)(count - whole));
+    } else {
+        *at++ = digits[0];
+        if (count > 1) *at++ = '.';
+        at = mempcpy(at, digits + 1, (size_t)count - 1);
+        *at++ = 'e';
+        *at++ = magnitude < 0 ? '-' : '+';
+        at += number_write_uint((uint64_t)abs(magnitude), at);
     }
-    if (count == 1)
-        return (unsigned)snprintf(out, room, "%ce%c%d", digits[0], exponent < 0 ? '-' : '+', magnitude);
-    return (unsigned)snprintf(out, room, "%c.%.*se%c%d", digits[0], count - 1, digits + 1,
-                              exponent < 0 ? '-' : '+', magnitude);
+    *at = '\0';
+    return (unsigned)(at - to);
 }
 
 unsigned number_format_double(double value, char text_out[NUMBER_DOUBLE_TEXT_MAX]) {
-    char digits[20];
-    int exponent;
-    if (isnan(value)) return (unsigned)snprintf(text_out, NUMBER_DOUBLE_TEXT_MAX, "nan");
-    if (isinf(value)) return (unsigned)snprintf(text_out, NUMBER_DOUBLE_TEXT_MAX, value > 0 ? "inf" : "-inf");
-    if (value == 0) return (unsigned)snprintf(text_out, NUMBER_DOUBLE_TEXT_MAX, signbit(value) ? "-0" : "0");
-    if (value > -4503599627370496.0 && value < 4503599627370496.0 && value == (double)(int64_t)value)
+    const double whole_max = 4611686018427387904.0; /* 2^62: up to there Redis takes it for an integer */
+    if (isnan(value)) return number_word("nan", text_out);
+    if (isinf(value)) return number_word(value > 0 ? "inf" : "-inf", text_out);
+    if (value == 0) return number_word(signbit(value) ? "-0" : "0", text_out);
+    if (fabs(value) <= whole_max && value == (double)(int64_t)value)
         return number_format_int((int64_t)value, text_out);
     unsigned sign = value < 0;
     if (sign) text_out[0] = '-';
-    int count = number_shortest(fabs(value), digits, &exponent);
-    return sign + number_place_point(digits, count, exponent, text_out + sign, NUMBER_DOUBLE_TEXT_MAX - sign);
+    return sign + number_place_point(shortest_of(fabs(value)), text_out + sign);
+}
+
+unsigned number_format_fixed4(double value, char text_out[NUMBER_FIXED_TEXT_MAX]) {
+    if (!(fabs(value) < 1e11)) return (unsigned)snprintf(text_out, NUMBER_FIXED_TEXT_MAX, "%.4f", value);
+    double product = fabs(value) * 1e4;
+    if (fabs(product - rint(product)) == 0.5) { /* in the middle, or only the product is */
+        double lost = fma(fabs(value), 1e4, -product);
+        product += lost > 0 ? 0.25 : lost < 0 ? -0.25 : 0;
+    }
+    uint64_t scaled = (uint64_t)llrint(product), decimals = scaled % 10000;
+    char *at = text_out;
+    if (signbit(value)) *at++ = '-';
+    at += number_write_uint(scaled / 10000, at);
+    *at++ = '.';
+    at = mempcpy(at, number_digit_pairs + 2 * (decimals / 100), 2);
+    at = mempcpy(at, number_digit_pairs + 2 * (decimals % 100), 2);
+    *at = '\0';
+    return (unsigned)(at - text_out);
 }
 
 unsigned number_format_long_double(long double value, char text_out[NUMBER_LONG_DOUBLE_TEXT_MAX]) {

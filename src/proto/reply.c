@@ -5,7 +5,7 @@
  * The first chunk of an empty reply is small (most replies are a few bytes and 50 or 10 000 clients have one
  * each); the following ones have 16 KiB and more, or as large as the value that is being written, up to
  * CHUNK_BYTES_MAX (so that the memory of a huge reply goes back while it is sent). Numbers are written by
- * hand, two digits at a time.
+ * ds/number, not printf.
  *
  * I1 Between head and tail no chunk is empty but possibly the first.
  * I2 A header (reply_later too) never spans two chunks; bulk contents may.
@@ -14,15 +14,13 @@
  */
 #include "proto/reply.h"
 
-#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-#include <float.h>
 
 #include "base/assert.h"
+#include "base/bytes_builder.h"
 #include "base/memory.h"
+#include "ds/number.h"
 
 /* Allocations: size classes of the allocator, so that capacity is at least 1 KiB and REPLY_CHUNK_BYTES. */
 #define CHUNK_FIRST_BYTES 1280u
@@ -30,11 +28,6 @@
 #define CHUNK_BYTES_MAX   (1u << 20)
 /* Kind, sign, 19 or 20 digits, CR LF. */
 #define HEADER_BYTES_MAX 24u
-
-static const char digit_pairs[] =
-    "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-    "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-    "8081828384858687888990919293949596979899";
 
 /* --- chunks --- */
 
@@ -173,43 +166,10 @@ void reply_shrink(struct reply *reply) {
 
 /* --- numbers --- */
 
-/* Decimal digits of ${value} at ${to}; returns how many (1..20). */
-static inline size_t write_digits(uint8_t *to, uint64_t value) {
-    if (value < 10) {
-        to[0] = (uint8_t)('0' + value);
-        return 1;
-    }
-    if (value < 100) {
-        memcpy(to, digit_pairs + 2 * value, 2);
-        return 2;
-    }
-    uint8_t text[20];
-    size_t at = sizeof text;
-    while (value >= 100) {
-        at -= 2;
-        memcpy(text + at, digit_pairs + 2 * (value % 100), 2);
-        value /= 100;
-    }
-    if (value >= 10) {
-        at -= 2;
-        memcpy(text + at, digit_pairs + 2 * value, 2);
-    } else {
-        text[--at] = (uint8_t)('0' + value);
-    }
-    memcpy(to, text + at, sizeof text - at);
-    return sizeof text - at;
-}
-
-static inline size_t write_signed(uint8_t *to, int64_t value) {
-    if (value >= 0) return write_digits(to, (uint64_t)value);
-    to[0] = '-';
-    return 1 + write_digits(to + 1, 0 - (uint64_t)value);
-}
-
 /* "${kind}${count}\r\n" at ${to}. */
 static inline size_t write_header(uint8_t *to, char kind, uint64_t count) {
     to[0] = (uint8_t)kind;
-    size_t size = 1 + write_digits(to + 1, count);
+    size_t size = 1 + number_write_uint(count, (char *)to + 1);
     to[size] = '\r';
     to[size + 1] = '\n';
     return size + 2;
@@ -218,75 +178,6 @@ static inline size_t write_header(uint8_t *to, char kind, uint64_t count) {
 static void append_header(struct reply *reply, char kind, uint64_t count) {
     uint8_t *to = reserve(reply, HEADER_BYTES_MAX);
     advance(reply, write_header(to, kind, count));
-}
-
-/* Scientific or plain notation of the shortest digits ${digits} x 10^${exponent} as Redis writes it. Returns
- * the length. */
-static size_t place_digits(char *to, const char *digits, size_t count, int exponent) {
-    int magnitude = exponent + (int)count - 1; /* of the first digit */
-    if (exponent >= 0 && magnitude < (int)count + 7) {
-        memcpy(to, digits, count);
-        memset(to + count, '0', (size_t)exponent);
-        return count + (size_t)exponent;
-    }
-    if (exponent < 0 && (exponent > -7 || abs(magnitude) < 4)) {
-        if (magnitude >= 0) {
-            size_t whole = (size_t)magnitude + 1;
-            memcpy(to, digits, whole);
-            to[whole] = '.';
-            memcpy(to + whole + 1, digits + whole, count - whole);
-            return count + 1;
-        }
-        size_t zeros = (size_t)(-magnitude - 1);
-        memcpy(to, "0.", 2);
-        memset(to + 2, '0', zeros);
-        memcpy(to + 2 + zeros, digits, count);
-        return 2 + zeros + count;
-    }
-    size_t size = 0;
-    to[size++] = digits[0];
-    if (count > 1) {
-        to[size++] = '.';
-        memcpy(to + size, digits + 1, count - 1);
-        size += count - 1;
-    }
-    return size + (size_t)snprintf(to + size, 8, "e%+d", magnitude);
-}
-
-/* The fewest digits that read back as ${value} (finite, > 0). */
-static size_t shortest_digits(double value, char *to) {
-    char text[40];
-    char digits[24];
-    int precision =
-        value < DBL_MIN ? 0 : 14; /* any 15 digits survive a normal double; below, look for fewer */
-    for (; precision <= 16; precision++) {
-        snprintf(text, sizeof text, "%.*e", precision, value);
-        if (precision == 16 || strtod(text, NULL) == value) break;
-    }
-    char *mark = strchr(text, 'e');
-    size_t count = 0;
-    for (char *c = text; c < mark; c++) {
-        if (*c >= '0' && *c <= '9') digits[count++] = *c;
-    }
-    int exponent = (int)strtol(mark + 1, NULL, 10) - (int)count + 1;
-    while (count > 1 && digits[count - 1] == '0') {
-        count--;
-        exponent++;
-    }
-    return place_digits(to, digits, count, exponent);
-}
-
-/* Text of ${value} at ${to} (40 bytes): inf, -inf, nan, integers in full, else the shortest form. */
-static size_t write_double(char *to, double value) {
-    if (isnan(value)) return (size_t)snprintf(to, 8, "nan");
-    if (isinf(value)) return (size_t)snprintf(to, 8, value < 0 ? "-inf" : "inf");
-    if (value == 0) return (size_t)snprintf(to, 8, signbit(value) ? "-0" : "0");
-    if (fabs(value) < (double)(INT64_MAX / 2) && (double)(int64_t)value == value) {
-        return write_signed((uint8_t *)to, (int64_t)value);
-    }
-    if (value > 0) return shortest_digits(value, to);
-    to[0] = '-';
-    return 1 + shortest_digits(-value, to + 1);
 }
 
 /* --- simple values --- */
@@ -311,22 +202,26 @@ void reply_integer(struct reply *reply, int64_t value) {
     if (reply->off) return;
     uint8_t *to = reserve(reply, HEADER_BYTES_MAX);
     to[0] = ':';
-    size_t size = 1 + write_signed(to + 1, value);
+    size_t size = 1 + number_write_int(value, (char *)to + 1);
     to[size] = '\r';
     to[size + 1] = '\n';
     advance(reply, size + 2);
 }
 
+/* A whole bulk string at ${to}, which has room for HEADER_BYTES_MAX and two more than its bytes. */
+static inline size_t write_bulk(uint8_t *to, struct bytes value) {
+    size_t size = write_header(to, '$', value.size);
+    if (value.size > 0) memcpy(to + size, value.data, value.size);
+    size += value.size;
+    to[size] = '\r';
+    to[size + 1] = '\n';
+    return size + 2;
+}
+
 void reply_bulk(struct reply *reply, struct bytes value) {
     if (reply->off) return;
     if (value.size <= REPLY_CHUNK_BYTES / 16) {
-        uint8_t *to = reserve(reply, HEADER_BYTES_MAX + value.size + 2);
-        size_t size = write_header(to, '$', value.size);
-        if (value.size > 0) memcpy(to + size, value.data, value.size);
-        size += value.size;
-        to[size] = '\r';
-        to[size + 1] = '\n';
-        advance(reply, size + 2);
+        advance(reply, write_bulk(reserve(reply, HEADER_BYTES_MAX + value.size + 2), value));
         return;
     }
     append_header(reply, '$', value.size);
@@ -339,8 +234,8 @@ void reply_bulk_text(struct reply *reply, const char *text) {
 }
 
 void reply_bulk_integer(struct reply *reply, int64_t value) {
-    uint8_t text[24];
-    size_t size = write_signed(text, value);
+    char text[NUMBER_INT_TEXT_MAX];
+    size_t size = number_write_int(value, text);
     reply_bulk(reply, bytes_of(text, size));
 }
 
@@ -379,8 +274,8 @@ void reply_bulk_end(struct reply *reply) {
 
 void reply_double(struct reply *reply, double value) {
     if (reply->off) return;
-    char text[48];
-    size_t size = write_double(text, value);
+    char text[NUMBER_DOUBLE_TEXT_MAX];
+    size_t size = number_format_double(value, text);
     if (reply->version >= 3)
         append_line(reply, ',', text, size);
     else
@@ -558,4 +453,8 @@ void reply_error_format(struct reply *reply, const char *format, ...) {
 void reply_raw(struct reply *reply, struct bytes raw) {
     if (reply->off) return;
     append(reply, raw.data, raw.size);
+}
+
+void reply_encode_bulk(struct bytes_builder *out, struct bytes value) {
+    out->size += write_bulk(bytes_builder_reserve(out, HEADER_BYTES_MAX + value.size + 2), value);
 }

@@ -17,6 +17,8 @@
 
 #include "base/bytes.h"
 
+struct bytes_builder;
+
 #define REPLY_CHUNK_BYTES 16384u
 
 struct reply_chunk {
@@ -104,7 +106,8 @@ void reply_later_close(struct reply *reply, struct reply_later later, size_t cou
 void reply_error(struct reply *reply, const char *text);
 void reply_error_format(struct reply *reply, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Bytes already encoded. */
+/* Bytes already encoded; and a bulk string encoded behind ${out}, for those. */
 void reply_raw(struct reply *reply, struct bytes raw);
+void reply_encode_bulk(struct bytes_builder *out, struct bytes value);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* links: firn_ds firn_base */
 /* Goal: numbers, bits, histograms and RDB primitives follow Redis. Method: tables; round trips. */
+#include <inttypes.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +18,7 @@
 #include "ds/histogram.h"
 #include "ds/number.h"
 #include "ds/rdb_format.h"
+#include "ds/shortest.h"
 
 static void test_integers(void **state) {
     static const struct {
@@ -53,6 +56,58 @@ static void test_integers(void **state) {
     }
 }
 
+/* Goal: the digits are the fewest that read back, and the nearest of those. Method: against printf with one
+ * digit more at a time. Powers of two have the next lower double nearer than the next higher one, so a form
+ * that printf does not try may be shorter there. */
+static void check_shortest(double value) {
+    char text[40], digits[24];
+    struct shortest shortest = shortest_of(value);
+    int precision = 0, count = snprintf(digits, sizeof digits, "%" PRIu64, shortest.digits), unused;
+    do
+        snprintf(text, sizeof text, "%.*e", precision++, value);
+    while (strtod(text, NULL) != value);
+    if (count == precision && precision > 1) memmove(text + 1, text + 2, strlen(text + 1));
+    if (count != precision || strncmp(text, digits, (size_t)count) != 0) {
+        assert_true(frexp(value, &unused) == 0.5 && count <= precision);
+    }
+    snprintf(text, sizeof text, "%se%d", digits, shortest.exponent);
+    assert_true(strtod(text, NULL) == value);
+}
+
+static void test_shortest(void **state) {
+    (void)state;
+    for (int exponent = -1074; exponent < 1024; exponent++) {
+        double power = ldexp(1, exponent);
+        check_shortest(power);
+        check_shortest(nextafter(power, INFINITY));
+        check_shortest(nextafter(2 * power, 0));
+    }
+    for (int i = 0; i < 30000; i++) {
+        uint64_t bits = random_u64() >> 1;
+        double value;
+        memcpy(&value, &bits, sizeof value);
+        if (isfinite(value) && value > 0) check_shortest(value);
+        check_shortest((double)(1 + random_below(1000000)) / 1000); /* few digits */
+        check_shortest((double)(1 + random_u64() % 1000) * pow(10, (double)random_below(40) - 20));
+        check_shortest(5e-324 * (double)(1 + random_below(5000)));
+    }
+}
+
+static void test_fixed4(void **state) {
+    static const double special[] = {0,    -0.0,    0.00004,     0.00006,       1,
+                                     -1.5, 9.99996, 99999.99999, 99999999999.0, 1e11,
+                                     1e22, -1e11,   1e300,       -3e7,          20015086.796};
+    char ours[NUMBER_FIXED_TEXT_MAX], theirs[NUMBER_FIXED_TEXT_MAX];
+    (void)state;
+    for (int i = 0; i < 50000; i++) {
+        double value = (double)(random_u64() >> 11) / 9007199254740992.0 * pow(10, (double)random_below(9));
+        if ((size_t)i < sizeof special / sizeof *special) value = special[i];
+        snprintf(theirs, sizeof theirs, "%.4f", value);
+        assert_int_equal(number_format_fixed4(value, ours), strlen(theirs));
+        assert_string_equal(ours, theirs);
+    }
+}
+
 static void test_doubles(void **state) {
     static const struct {
         double value;
@@ -63,7 +118,13 @@ static void test_doubles(void **state) {
         {1, "1"},
         {1.1, "1.1"},
         {0.1 + 0.2, "0.30000000000000004"},
-        {1e20, "100000000000000000000"},
+        {1e17, "100000000000000000"},
+        {4611686018427387904.0, "4611686018427387904"},
+        {1e20, "1e+20"},
+        {2.5e-8, "2.5e-8"},
+        {-1234.5e-9, "-1.2345e-6"},
+        {4.35e24, "4.35e+24"},
+        {12345678901234567e4, "123456789012345670000"},
         {1e21, "1e+21"},
         {1.5e300, "1.5e+300"},
         {-2.5, "-2.5"},
@@ -77,7 +138,7 @@ static void test_doubles(void **state) {
     char text[NUMBER_DOUBLE_TEXT_MAX];
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         number_format_double(cases[i].value, text);
-        if (cases[i].value != 1e20) assert_string_equal(text, cases[i].text);
+        assert_string_equal(text, cases[i].text);
     }
     for (int i = 0; i < 20000; i++) {
         union {
@@ -296,6 +357,7 @@ static void test_ziplist_zipmap(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integers),    cmocka_unit_test(test_doubles),
+        cmocka_unit_test(test_shortest),    cmocka_unit_test(test_fixed4),
         cmocka_unit_test(test_bits),        cmocka_unit_test(test_histogram),
         cmocka_unit_test(test_rdb_strings), cmocka_unit_test(test_payload),
         cmocka_unit_test(test_listpack),    cmocka_unit_test(test_ziplist_zipmap),

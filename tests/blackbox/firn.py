@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What black-box cases stand on: a server of their own, and a raw RESP client that hides nothing."""
+"""What black-box cases stand on: a case with a time limit and a server, a server of one's own, and a raw RESP client that hides nothing."""
+import contextlib
 import os
 import shutil
 import signal
@@ -7,10 +8,50 @@ import socket
 import subprocess
 import tempfile
 import time
+import unittest
+
+import stuck
 
 SERVER = os.environ.get("FIRN_SERVER", "build-release/firn-server")
 STRESS = os.environ.get("FIRN_STRESS", "off")
 SANITIZED = "asan" in SERVER or "tsan" in SERVER
+QUICK = bool(os.environ.get("FIRN_QUICK"))
+RUNNING = []  # the servers of this process that nobody has stopped yet
+
+
+class TooLong(Exception):
+    """A limit was passed; the text says where the servers were."""
+
+
+@contextlib.contextmanager
+def limit(seconds):
+    """The block may take so many seconds. After them every server of this process tells where it is and is aborted, and TooLong is raised
+    (again every 20 seconds: what cleans up may wait for them too). In the main thread only."""
+    seconds *= 5 if SANITIZED else 1
+
+    def late(_signal, _frame):
+        reports = [server.abort() for server in RUNNING]
+        raise TooLong("not done in %g s\n%s" % (seconds, "\n".join(reports)))
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 20)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def wait_until(condition, what, seconds=30):
+    """Until ${condition}() is true, which it must become in so many seconds; returns what it returned."""
+    deadline = time.monotonic() + seconds * (5 if SANITIZED else 1)
+    while True:
+        result = condition()
+        if result:
+            return result
+        if time.monotonic() > deadline:
+            raise AssertionError(what() if callable(what) else what)
+        time.sleep(0.005)
 
 
 class ReplyError(Exception):
@@ -30,7 +71,7 @@ def free_port():
 class Client:
     """RESP2/3 over a plain socket. Errors inside arrays come back as ReplyError values; at the top they are raised."""
 
-    def __init__(self, port=None, path=None, timeout=60):
+    def __init__(self, port=None, path=None, timeout=None):
         if path:
             self.socket = socket.socket(socket.AF_UNIX)
             self.socket.settimeout(timeout)
@@ -153,10 +194,15 @@ class Server:
         if stress != "off":
             command += ["--tier-stress", stress]
         command += [str(option) for option in options]
-        self.output = open(self.log, "ab")
-        self.process = subprocess.Popen(command, cwd=self.folder, stdout=self.output, stderr=self.output, env={**os.environ, **(environment or {})})
+        self.launch(command, environment)
         if wait:
             self.wait_ready()
+
+    def launch(self, command, environment=None):
+        self.output = open(self.log, "ab")
+        self.process = subprocess.Popen(command, cwd=self.folder, stdout=self.output, stderr=self.output, env={**os.environ, **(environment or {})})
+        self.aborted = False
+        RUNNING.append(self)
 
     def wait_ready(self, seconds=60):
         deadline = time.time() + seconds
@@ -190,28 +236,89 @@ class Server:
         client.close()
         return dict(row.split(":", 1) for row in rows if ":" in row)
 
+    def wait_for_blocked(self, count):
+        """Until so many clients wait in a blocking command."""
+        wait_until(lambda: self.info("clients")["blocked_clients"] == str(count),
+                   lambda: "not %d clients are blocked but %s" % (count, self.info("clients")["blocked_clients"]))
+
     def wait_exit(self, seconds=30):
         return self.process.wait(timeout=seconds)
 
+    def alive(self):
+        return self.process.poll() is None
+
+    def abort(self):
+        """End a server that does not answer; returns where it was and the end of its log."""
+        if not self.alive():
+            return "the server %d had ended: %s" % (self.process.pid, stuck.log_end(self.text()))
+        self.aborted = True
+        return stuck.abort(self.process.pid) + stuck.log_end(self.text())
+
     def stop(self, how=signal.SIGTERM):
-        if self.process.poll() is None:
+        problem = None
+        if self.alive():
             self.process.send_signal(how)
             try:
                 self.process.wait(timeout=60)
             except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise AssertionError("the server did not stop: " + self.text()[-2000:])
+                problem = "the server did not stop: " + self.abort()
+        self.process.wait()
+        if self in RUNNING:
+            RUNNING.remove(self)
         self.output.close()
         text = self.text()
         if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
         for mark in ("AddressSanitizer", "runtime error", "ThreadSanitizer", "LeakSanitizer", "BUG REPORT START"):
-            if mark in text and how != signal.SIGSEGV:
-                raise AssertionError(text[max(0, text.index(mark) - 200):][:6000])
+            if mark in text and how != signal.SIGSEGV and not self.aborted:
+                problem = text[max(0, text.index(mark) - 200):][:6000]
+        if problem:
+            raise AssertionError(problem)
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exception):
         self.stop()
+
+
+class Case(unittest.TestCase):
+    """A case that never takes longer than its class allows. With OPTIONS its class shares one server, `self.server`, emptied before each case, with a
+    connection `self.c`; a server that ended or had to be ended is replaced, so that only its own case fails. OPTIONS = None: cases start their own."""
+
+    OPTIONS = ()
+    SECONDS_MAX = 60  # of one case (five times as long under a sanitizer)
+    CHOOSES_TIERS = False  # starts servers with tiers of its own, so that it is the same in every tier mode
+    server = None
+
+    @classmethod
+    def tearDownClass(cls):
+        if cls.OPTIONS is not None and cls.server:
+            server, cls.server = cls.server, None
+            server.stop()
+
+    def run(self, result=None):
+        with limit(self.SECONDS_MAX):
+            return super().run(result)
+
+    def setUp(self):
+        self.clients = []
+        self.addCleanup(self.clean)
+        if self.OPTIONS is not None:
+            if self.server is None:
+                type(self).server = Server(*self.OPTIONS, stress="off" if self.CHOOSES_TIERS else None)
+            self.c = self.client()
+            self.c("FLUSHALL")
+
+    def clean(self):
+        for client in self.clients:
+            client.close()
+        for server in RUNNING[:]:
+            if server is not self.server:
+                server.stop(signal.SIGKILL)
+        if self.OPTIONS is not None and self.server and not self.server.alive():
+            self.tearDownClass()
+
+    def client(self, **options):
+        self.clients.append(self.server.client(**options))
+        return self.clients[-1]

@@ -9,33 +9,16 @@ import unittest
 import firn
 
 
-class Blocking(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
+class Blocking(firn.Case):
     def setUp(self):
-        self.c = self.server.client()
-        self.clients = []
-        self.c("FLUSHALL")
+        super().setUp()
         self.blocked(0)
 
     def tearDown(self):
-        for client in self.clients:
-            client.close()
         self.c("CLIENT", "UNPAUSE")
-        self.c.close()
 
     def blocked(self, count):
-        for _ in range(1000):
-            if self.server.info("clients")["blocked_clients"] == str(count):
-                return
-            time.sleep(0.005)
-        self.fail(f"not {count} clients are blocked but " + self.server.info("clients")["blocked_clients"])
+        self.server.wait_for_blocked(count)
 
     def wait(self, *command):
         """A client that waits in that command, behind those before it."""

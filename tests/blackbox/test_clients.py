@@ -12,15 +12,7 @@ import firn
 HERE = os.path.dirname(os.path.realpath(__file__))
 
 
-class Clients(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
+class Clients(firn.Case):
     def test_redis_py(self):
         client = redis.Redis(port=self.server.port)
         self.assertTrue(client.set("py", "value", ex=100))

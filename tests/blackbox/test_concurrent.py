@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Many clients change strings and hashes of their own at once while memory is far too small: every reply is checked against a model, so a command that
 meets a page on its way up or down must still see exactly what was written."""
-import os
 import random
 import threading
 import unittest
 
 import firn
 
-QUICK = bool(os.environ.get("FIRN_QUICK"))
 SIZES = (10, 60, 500, 1000, 4000, 4200, 9000, 40000, 70000, 150000)
 
 
@@ -70,11 +68,15 @@ class Model:
         return self.string() if self.rng.random() < 0.7 else self.hash()
 
 
-class Concurrent(unittest.TestCase):
+class Concurrent(firn.Case):
+    OPTIONS = None
+    CHOOSES_TIERS = True
+    SECONDS_MAX = 180
+
     def work(self, server, number, steps, wrong, finished):
         model = Model(number)
         with_pipeline = random.Random(number + 1000)
-        client = server.client(timeout=300)
+        client = server.client()
         for _ in range(steps):
             batch = [model.step() for _ in range(with_pipeline.choice((1, 1, 8)))]
             replies = client.pipeline([command for command, _ in batch])
@@ -90,7 +92,7 @@ class Concurrent(unittest.TestCase):
         finished.append(number)
 
     def test_strings_and_hashes(self):
-        clients, steps = (6, 1500) if QUICK else (12, 2500)
+        clients, steps = (6, 1500) if firn.QUICK else (12, 2500)
         with firn.Server("--maxmemory", "24mb", "--tier-pmem-path", "pmem", "--tier-pmem-size", "16mb", "--tier-nvme-path", "nvme",
                          "--tier-nvme-size", "2gb", stress="off") as server:
             wrong, finished = [], []

@@ -2,13 +2,10 @@
 """Everything that can fail, failing under a whole server: a scenario runs again and again while the 1st, 2nd, ... nth pass of a fault point fails,
 once and for ever. A command may succeed or answer with a clear error, a connection may be lost; nothing acknowledged is lost, and once
 the point is off the server answers and every value is as the model says."""
-import os
-import time
 import unittest
 
 import firn
 
-QUICK = bool(os.environ.get("FIRN_QUICK"))
 FOREVER = 2**62
 KEYS = 12
 CLEAR = ("ERR ", "OOM ", "TIERIO", "IOERR", "BUSY")
@@ -22,7 +19,7 @@ class Scenario:
     """Commands over a few keys, and for every key the values that it may have: one when the last change was answered, two when it was not."""
 
     def __init__(self, server):
-        self.server, self.client, self.may_be, self.errors = server, server.client(timeout=30), {}, []
+        self.server, self.client, self.may_be, self.errors = server, server.client(), {}, []
 
     def run(self, command, key, after):
         """One command; `after` makes the new value of the key from one that it may have (None for a read: `check` sees the reply)."""
@@ -50,14 +47,15 @@ class Scenario:
             self.client = self.again()
 
     def again(self):
-        for _ in range(200):
+        def try_once():
             try:
-                client = self.server.client(timeout=30)
+                client = self.server.client()
                 client("PING")
                 return client
-            except (ConnectionError, OSError):
-                time.sleep(0.01)
-        raise AssertionError("the server takes no connection: " + self.server.text()[-1000:])
+            except OSError:
+                assert self.server.alive(), self.server.text()[-2000:]
+
+        return firn.wait_until(try_once, lambda: "the server takes no connection: " + self.server.text()[-1000:])
 
     def check(self, key, reply):
         if reply is not None and reply not in self.may_be[key]:
@@ -112,7 +110,10 @@ class Scenario:
         self.client.close()
 
 
-class Faults(unittest.TestCase):
+class Faults(firn.Case):
+    OPTIONS = None
+    SECONDS_MAX = 180
+
     def server(self, memory):
         if firn.STRESS != "off":
             return firn.Server("--maxmemory", memory)
@@ -133,7 +134,7 @@ class Faults(unittest.TestCase):
                         self.assertIsNone(server.process.poll(), server.text()[-2000:])
 
     def steps(self, most):
-        small = list(range(0, 8 if QUICK else 24))
+        small = list(range(0, 8 if firn.QUICK else 24))
         return small + [step for step in (31, 47, 64, 96, 150, 220, 400) if step < most]
 
     def test_allocations(self):

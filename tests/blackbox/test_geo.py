@@ -18,22 +18,7 @@ def in_box(middle, place, width, height):
     return distance(middle, (middle[0], place[1])) <= height / 2 and distance((middle[0], place[1]), place) <= width / 2
 
 
-class Geo(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
-    def setUp(self):
-        self.c = self.server.client()
-        self.c("FLUSHALL")
-
-    def tearDown(self):
-        self.c.close()
-
+class Geo(firn.Case):
     def cities(self):
         self.assertEqual(self.c("GEOADD", "Sicily", "13.361389", "38.115556", "Palermo", "15.087269", "37.502669", "Catania"), 2)
 

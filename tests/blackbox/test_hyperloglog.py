@@ -5,22 +5,7 @@ import unittest
 import firn
 
 
-class HyperLogLogs(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
-    def setUp(self):
-        self.c = self.server.client()
-        self.c("FLUSHALL")
-
-    def tearDown(self):
-        self.c.close()
-
+class HyperLogLogs(firn.Case):
     def fill(self, key, first, count):
         for start in range(first, first + count, 500):
             self.c("PFADD", key, *(b"element:%d" % i for i in range(start, min(start + 500, first + count))))

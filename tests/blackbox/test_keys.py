@@ -6,22 +6,7 @@ import unittest
 import firn
 
 
-class Keys(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
-    def setUp(self):
-        self.c = self.server.client()
-        self.c("FLUSHALL")
-
-    def tearDown(self):
-        self.c.close()
-
+class Keys(firn.Case):
     def fill(self, count, size=100):
         self.c.pipeline([("SET", "key:%d" % i, ("%d|" % i) * (size // 4)) for i in range(count)])
 
@@ -94,10 +79,7 @@ class Keys(unittest.TestCase):
         self.c.pipeline([("SET", "e:%d" % i, "v" * 200, "PX", 300) for i in range(500)])
         self.fill(100)
         self.assertEqual(self.c("EXISTS", "e:1"), 1)
-        deadline = time.time() + 10
-        while self.c("DBSIZE") != 100 and time.time() < deadline:
-            time.sleep(0.05)
-        self.assertEqual(self.c("DBSIZE"), 100)
+        firn.wait_until(lambda: self.c("DBSIZE") == 100, "keys are left")
         self.assertIsNone(self.c("GET", "e:1"))
 
     def test_expire_options(self):

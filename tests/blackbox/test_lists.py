@@ -9,28 +9,7 @@ import firn
 FACTOR = 1 if firn.STRESS == "off" else 4  # fewer rounds where every access is a fault
 
 
-class Base(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
-    def setUp(self):
-        self.c = self.server.client()
-        self.c("FLUSHALL")
-        self.clients = []
-
-    def tearDown(self):
-        for client in self.clients + [self.c]:
-            client.close()
-
-    def client(self):
-        self.clients.append(self.server.client())
-        return self.clients[-1]
-
+class Base(firn.Case):
     def elements(self, key):
         return self.c("LRANGE", key, 0, -1)
 
@@ -266,15 +245,8 @@ class Lists(Base):
 
 
 class Waiting(Base):
-    def wait_until(self, condition):
-        for _ in range(500):
-            if condition():
-                return
-            time.sleep(0.01)
-        self.fail("never happened")
-
     def blocked(self, count):
-        self.wait_until(lambda: b"blocked_clients:%d\r" % count in self.c("INFO", "clients"))
+        self.server.wait_for_blocked(count)
 
     def waiting(self, *command):
         """A client that waits in ${command}."""
@@ -401,8 +373,11 @@ class Events(Base):
             self.assertEqual(" ".join(events), expected, command)
 
 
-class Cold(unittest.TestCase):
+class Cold(firn.Case):
     """A list that is all on NVMe: an element is one page away, and stays there."""
+
+    OPTIONS = None
+    CHOOSES_TIERS = True
 
     def test_one_element_is_one_page_read(self):
         with firn.Server("--maxmemory", "200mb", "--tier-nvme-path", "nvme", "--tier-nvme-size", "2gb", stress="off") as server:

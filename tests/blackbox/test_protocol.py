@@ -1,20 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The wire: RESP2, RESP3, inline commands, pipelines, limits and errors, byte for byte as Redis."""
 import os
-import time
 import unittest
 
 import firn
 
 
-class Protocol(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server("--unixsocket", "s.sock")
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
+class Protocol(firn.Case):
+    OPTIONS = ("--unixsocket", "s.sock")
 
     def raw(self, data):
         """Everything the server answers to ${data} until it closes."""
@@ -112,7 +105,9 @@ class Protocol(unittest.TestCase):
         client.close()
 
 
-class Limits(unittest.TestCase):
+class Limits(firn.Case):
+    OPTIONS = None
+
     def test_authentication(self):
         with firn.Server("--requirepass", "secret") as server:
             client = server.client()
@@ -128,8 +123,9 @@ class Limits(unittest.TestCase):
 
     def test_maxclients(self):
         with firn.Server("--maxclients", "5") as server:
-            time.sleep(1 if firn.SANITIZED else 0.1)  # the connection that saw the server come up has to be gone
-            clients = [server.client() for _ in range(5)]
+            first = server.client()
+            firn.wait_until(lambda: first("CLIENT", "LIST").count(b"\n") == 1, "the connection that saw the server come up is left")
+            clients = [first] + [server.client() for _ in range(4)]
             self.assertEqual([client("PING") for client in clients], ["PONG"] * 5)
             extra = server.client()
             self.assertEqual(extra.input.read(), b"-ERR max number of clients reached\r\n")
@@ -221,7 +217,7 @@ class Limits(unittest.TestCase):
 
     def test_idle_timeout(self):
         with firn.Server("--timeout", "1") as server:
-            client = server.client(timeout=20)
+            client = server.client()
             client("PING")
             self.assertTrue(client.at_end())
             client.close()

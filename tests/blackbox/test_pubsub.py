@@ -1,29 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Pub/sub and keyspace notifications. The same holds for redis-server."""
-import time
 import unittest
 
 import firn
 from firn import Push
 
 
-class PubSub(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
+class PubSub(firn.Case):
     def setUp(self):
-        self.c, self.s = self.server.client(), self.server.client()
-        self.c("FLUSHALL")
+        super().setUp()
+        self.s = self.client()
 
     def tearDown(self):
         self.c("CONFIG", "SET", "notify-keyspace-events", "")
-        self.c.close()
-        self.s.close()
 
     def fields(self, client):
         ident = client
@@ -124,10 +113,7 @@ class PubSub(unittest.TestCase):
             client("SUBSCRIBE", "a", "b")
             client("PSUBSCRIBE", "*")
             client.close()
-        for _ in range(200):
-            if self.server.info()["pubsub_clients"] == "0":
-                break
-            time.sleep(0.01)
+        firn.wait_until(lambda: self.server.info()["pubsub_clients"] == "0", "subscribers are left")
         self.assertEqual(self.c("PUBLISH", "a", "m"), 0)
 
     # --- keyspace notifications ---

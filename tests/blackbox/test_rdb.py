@@ -24,9 +24,7 @@ class Oracle(firn.Server):
     def __init__(self, folder, *options):
         self.keep, self.folder, self.port = True, folder, firn.free_port()
         self.log = os.path.join(folder, "log.oracle")
-        self.output = open(self.log, "ab")
-        command = [ORACLE, "--port", str(self.port), "--dir", folder, "--save", "", "--enable-debug-command", "yes", *options]
-        self.process = subprocess.Popen(command, cwd=folder, stdout=self.output, stderr=self.output)
+        self.launch([ORACLE, "--port", str(self.port), "--dir", folder, "--save", "", "--enable-debug-command", "yes", *options])
         self.wait_ready()
 
 
@@ -113,8 +111,11 @@ def plain(everything):
     return {key: (kind, deadline, data) for key, (kind, deadline, _, data) in everything.items()}
 
 
-class WithFolder(unittest.TestCase):
+class WithFolder(firn.Case):
+    OPTIONS = None
+
     def setUp(self):
+        super().setUp()
         self.folder = tempfile.mkdtemp(prefix="firn-rdb-")
         self.path = os.path.join(self.folder, "dump.rdb")
         self.servers = []
@@ -294,7 +295,7 @@ class Files(WithFolder):
         self.assertEqual([c("GET", key) for key in ("a", "b", "new")], [b"saved", b"saved", b"later"])
         self.assertEqual(c("DEBUG", "RELOAD", "NOSAVE"), "OK")
         self.assertEqual([c("GET", key) for key in ("a", "b", "new")], [b"saved", b"saved", None])
-        self.assertEqual(c.error("DEBUG", "RELOAD", "QUICK"), "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
+        self.assertEqual(c.error("DEBUG", "RELOAD", "firn.QUICK"), "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.")
 
     def test_bgsave_is_answered_as_by_redis(self):
         server = self.server()
@@ -399,9 +400,7 @@ class Loading(WithFolder):
         for field in ("loading_start_time", "loading_rdb_used_mem", "loading_loaded_bytes", "loading_eta_seconds"):
             self.assertIn(field, info)
         c("CONFIG", "SET", "key-load-delay", 0)
-        deadline = time.time() + 20
-        while server.info("persistence")["loading"] == "1" and time.time() < deadline:
-            time.sleep(0.01)
+        firn.wait_until(lambda: server.info("persistence")["loading"] == "0", "it loads for ever")
         self.assertNotIn("loading_total_bytes", server.info("persistence"))
         self.assertEqual(c("DBSIZE"), 2000)
         self.assertIn("Ready to accept", server.text())
@@ -657,14 +656,16 @@ class Failures(WithFolder):
 
 
 class Large(WithFolder):
+    CHOOSES_TIERS = True
+
     def tiered(self, limit):
         return self.server("--maxmemory", limit, "--tier-nvme-path", os.path.join(self.folder, "nvme"), "--tier-nvme-size", "4gb", stress="off")
 
-    @unittest.skipIf(firn.SANITIZED or firn.STRESS != "off", "resident memory is not to be judged here")
+    @unittest.skipIf(firn.SANITIZED, "resident memory is not to be judged here")
     def test_more_than_memory(self):
         """Five times maxmemory is saved and loaded inside the budget, and nothing comes up for it."""
         server = self.tiered("24mb")
-        c = server.client(timeout=300)
+        c = server.client()
         count, body = 60000, "v" * 1900
         for start in range(0, count, 500):
             for reply in c.pipeline([("SET", "key:%d" % i, body + str(i)) for i in range(start, start + 500)]):
@@ -678,10 +679,8 @@ class Large(WithFolder):
         server.stop(signal.SIGKILL)
         shutil.rmtree(os.path.join(self.folder, "nvme"))
         server = self.tiered("24mb")
-        c = server.client(timeout=300)
-        deadline = time.time() + 120
-        while server.info("persistence")["loading"] == "1" and time.time() < deadline:
-            time.sleep(0.1)
+        c = server.client()
+        firn.wait_until(lambda: server.info("persistence")["loading"] == "0", "it loads for ever")
         self.assertLess(int(server.info()["used_memory_peak"]), 24 * 2 ** 20 * 1.05)
         self.assertEqual(c("DBSIZE"), count + 1)
         for i in random.Random(1).sample(range(count), 300):

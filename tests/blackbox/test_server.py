@@ -13,7 +13,9 @@ def run(*arguments, text=None):
     return subprocess.run([os.path.abspath(firn.SERVER), *arguments], capture_output=True, text=True, input=text, timeout=60)
 
 
-class Program(unittest.TestCase):
+class Program(firn.Case):
+    OPTIONS = None
+
     def test_version_and_help(self):
         self.assertIn("v=", run("--version").stdout)
         self.assertIn("Usage", run("--help").stdout + run("--help").stderr)

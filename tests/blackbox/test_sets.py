@@ -8,22 +8,10 @@ import firn
 FACTOR = 1 if firn.STRESS == "off" else 4  # fewer rounds where every access is a fault
 
 
-class Sets(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
+class Sets(firn.Case):
     def setUp(self):
-        self.c = self.server.client()
-        self.c("FLUSHALL")
+        super().setUp()
         self.has_listpack = bool(self.c("CONFIG", "GET", "set-max-listpack-entries"))
-
-    def tearDown(self):
-        self.c.close()
 
     def encoding(self, key, expected):
         if expected == b"listpack" and not self.has_listpack:

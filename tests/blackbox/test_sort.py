@@ -6,22 +6,7 @@ import unittest
 import firn
 
 
-class Sort(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
-    def setUp(self):
-        self.c = self.server.client()
-        self.c("FLUSHALL")
-
-    def tearDown(self):
-        self.c.close()
-
+class Sort(firn.Case):
     def fill(self, command, key, values):
         values = list(values)
         for start in range(0, len(values), 1000):

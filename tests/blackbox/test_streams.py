@@ -13,38 +13,10 @@ def pairs(reply):
     return dict(zip(reply[::2], reply[1::2]))
 
 
-class Base(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
-    def setUp(self):
-        self.c = self.server.client()
-        self.c("FLUSHALL")
-        self.clients = []
-
-    def tearDown(self):
-        for client in self.clients + [self.c]:
-            client.close()
-
-    def client(self):
-        self.clients.append(self.server.client())
-        return self.clients[-1]
-
+class Base(firn.Case):
     def fill(self, key, count, first=1):
         for start in range(first, first + count, 1000):
             self.c.pipeline([("XADD", key, "%d-0" % i, "n", i) for i in range(start, min(start + 1000, first + count))])
-
-    def wait_for_blocked(self, count):
-        for _ in range(500):
-            if b"blocked_clients:%d\r\n" % count in self.c("INFO", "clients"):
-                return
-            time.sleep(0.01)
-        self.fail("no %d blocked clients" % count)
 
 
 class Entries(Base):
@@ -153,7 +125,7 @@ class Groups(Base):
         readers = [self.client() for _ in range(3)]
         for number, reader in enumerate(readers):
             reader.send("XREADGROUP", "GROUP", "g", "c%d" % number, "COUNT", 1, "BLOCK", 20000, "STREAMS", "s", ">")
-            self.wait_for_blocked(number + 1)
+            self.server.wait_for_blocked(number + 1)
         for number, reader in enumerate(readers):
             self.c("XADD", "s", "%d-0" % (number + 1), "f", "v")
             self.assertEqual(reader.receive(), [[b"s", [[b"%d-0" % (number + 1), [b"f", b"v"]]]]])
@@ -162,7 +134,7 @@ class Groups(Base):
         self.fill("s", 10)
         reader = self.client()
         reader.send("XREAD", "BLOCK", 20000, "STREAMS", "t", "s", "$", "$")
-        self.wait_for_blocked(1)
+        self.server.wait_for_blocked(1)
         self.c("XGROUP", "CREATE", "s", "g", "$")  # a change without an entry
         self.c("MULTI")
         self.c("XADD", "s", "20-0", "f", "v")
@@ -170,7 +142,7 @@ class Groups(Base):
         self.c("EXEC")
         self.assertEqual(reader.receive(), [[b"s", [[b"20-0", [b"f", b"v"]], [b"21-0", [b"f", b"v"]]]]])
         reader.send("XREAD", "BLOCK", 20000, "STREAMS", "new", "+")
-        self.wait_for_blocked(1)
+        self.server.wait_for_blocked(1)
         self.c("XADD", "new", "1-0", "f", "v")
         self.assertEqual(reader.receive(), [[b"new", [[b"1-0", [b"f", b"v"]]]]])
         self.assertEqual(self.c("XREAD", "STREAMS", "s", "+"), [[b"s", [[b"21-0", [b"f", b"v"]]]]])
@@ -181,7 +153,7 @@ class Groups(Base):
             self.c("XGROUP", "CREATE", "s", "g", "$", "MKSTREAM")
             reader = self.client()
             reader.send("XREADGROUP", "GROUP", "g", "c", "BLOCK", 20000, "STREAMS", "s", ">")
-            self.wait_for_blocked(1)
+            self.server.wait_for_blocked(1)
             self.c(*change)
             with self.assertRaises(firn.ReplyError) as caught:
                 reader.receive()
@@ -195,15 +167,9 @@ class Groups(Base):
         self.assertEqual(c("XINFO", "STREAM", "s")[b"length"], 2)
 
 
-@unittest.skipIf(firn.STRESS != "off", "moves pages itself")
-class Cold(unittest.TestCase):
-    def setUp(self):
-        self.server = firn.Server("--maxmemory", "256mb", "--tier-nvme-path", "nvme", "--tier-nvme-size", "1gb", stress="off")
-        self.c = self.server.client()
-
-    def tearDown(self):
-        self.c.close()
-        self.server.stop()
+class Cold(firn.Case):
+    OPTIONS = ("--maxmemory", "256mb", "--tier-nvme-path", "nvme", "--tier-nvme-size", "1gb")
+    CHOOSES_TIERS = True
 
     def reads(self):
         return int(self.server.info("tiering")["tier_nvme_reads"])

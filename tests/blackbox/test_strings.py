@@ -6,22 +6,7 @@ import unittest
 import firn
 
 
-class Strings(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
-    def setUp(self):
-        self.c = self.server.client()
-        self.c("FLUSHALL")
-
-    def tearDown(self):
-        self.c.close()
-
+class Strings(firn.Case):
     def test_every_shape_reads_back(self):
         values = {}
         for size in (0, 1, 20, 44, 45, 64, 1000, 4095, 4096, 4097, 16384, 65535, 65536, 65537, 200000, 1 << 20):

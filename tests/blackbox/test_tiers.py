@@ -4,12 +4,10 @@ import os
 import random
 import subprocess
 import threading
-import time
 import unittest
 
 import firn
 
-QUICK = bool(os.environ.get("FIRN_QUICK"))
 
 
 def tiered(memory="64mb", pmem="64mb", nvme="4gb", **options):
@@ -33,13 +31,17 @@ def anonymous_bytes(pid):
             return int(line.split()[1]) * 1024
 
 
-class Tiers(unittest.TestCase):
+class Tiers(firn.Case):
+    OPTIONS = None
+    CHOOSES_TIERS = True
+    SECONDS_MAX = 180
+
     def test_ten_times_the_memory(self):
         """Strings and hashes of several sizes, ten times maxmemory: no error, memory bounded, everything reads back."""
-        memory = 32 << 20 if QUICK else 64 << 20
+        memory = 32 << 20 if firn.QUICK else 64 << 20
         for pmem in ("64mb", None):
             with tiered(str(memory), pmem) as server:
-                client, rng = server.client(timeout=300), random.Random(1)
+                client, rng = server.client(), random.Random(1)
                 written, number, peak, sizes = 0, 0, 0, (512, 1000, 4000, 16384, 100000)
                 keys = []
                 while written < 10 * memory:
@@ -128,7 +130,7 @@ class Tiers(unittest.TestCase):
 
     def test_one_field_of_a_cold_hash_reads_one_page(self):
         with tiered("256mb", None) as server:
-            client = server.client(timeout=300)
+            client = server.client()
             count = 100_000
             for start in range(0, count, 1000):
                 client("HSET", "big", *(part for i in range(start, start + 1000) for part in ("field:%d" % i, "value:%d" % i)))
@@ -156,8 +158,8 @@ class Tiers(unittest.TestCase):
 
     def test_keys_off_dram_answer_exactly(self):
         """More keys than their entries would fit into memory: unused ones sink to NVMe, and nothing can be told from outside but time."""
-        with tiered("20mb" if QUICK else "24mb", None) as server:
-            client, count = server.client(timeout=300), 0
+        with tiered("20mb" if firn.QUICK else "24mb", None) as server:
+            client, count = server.client(), 0
 
             def sinking():
                 sample = random.Random(count).sample(range(count), 1000)
@@ -207,7 +209,7 @@ class Tiers(unittest.TestCase):
         """Long keys stay in DRAM. When they fill it, writes are refused, and the process fits."""
         memory = 48 << 20
         with tiered(str(memory), None) as server:
-            client, count, refused = server.client(timeout=300), 0, []
+            client, count, refused = server.client(), 0, []
             while not refused and count < 200_000:
                 replies = client.pipeline([("SET", "k:%02000d" % i, "a short value") for i in range(count, count + 500)])
                 refused = [str(reply) for reply in replies if isinstance(reply, firn.ReplyError)]
@@ -227,8 +229,8 @@ class Tiers(unittest.TestCase):
 
             def worker(seed):
                 try:
-                    client, rng, model = server.client(timeout=120), random.Random(seed), {}
-                    for step in range(800 if QUICK else 3000):
+                    client, rng, model = server.client(), random.Random(seed), {}
+                    for step in range(800 if firn.QUICK else 3000):
                         key = b"w%d:%d" % (seed, rng.randrange(1500))
                         kind = rng.random()
                         if kind < 0.5:
@@ -264,7 +266,11 @@ class Tiers(unittest.TestCase):
             client.close()
 
 
-class BadLuck(unittest.TestCase):
+class BadLuck(firn.Case):
+    OPTIONS = None
+    CHOOSES_TIERS = True
+    SECONDS_MAX = 120
+
     def refused(self, expected, *options):
         server = firn.Server(*options, stress="off", wait=False)
         try:
@@ -301,7 +307,7 @@ class BadLuck(unittest.TestCase):
 
     def test_a_full_lower_tier_names_itself_and_loses_nothing(self):
         with tiered("32mb", None, "64mb") as server:
-            client, accepted, refused = server.client(timeout=120), 0, None
+            client, accepted, refused = server.client(), 0, None
             while refused is None and accepted < 400_000:
                 for reply in client.pipeline([("SET", "k:%d" % (accepted + i), value_of(accepted + i, 2000)) for i in range(100)]):
                     if isinstance(reply, firn.ReplyError):
@@ -314,19 +320,13 @@ class BadLuck(unittest.TestCase):
             for i in random.Random(2).sample(range(accepted), 500):
                 self.assertEqual(client("GET", "k:%d" % i), value_of(i, 2000))
             client.pipeline([("DEL", "k:%d" % i) for i in range(accepted)])
-            deadline = time.time() + 60
-            while time.time() < deadline:
-                try:
-                    self.assertEqual(client("SET", "again", value_of(1, 2000)), "OK")
-                    break
-                except firn.ReplyError:
-                    time.sleep(0.2)
+            firn.wait_until(lambda: client.pipeline([("SET", "again", value_of(1, 2000))]) == ["OK"], "it takes nothing again")
             self.assertEqual(client("GET", "again"), value_of(1, 2000))
             client.close()
 
     def test_evicting_out_of_a_full_lower_tier(self):
         with tiered("32mb", None, "64mb", tier_full="evict", maxmemory_policy="allkeys-lru") as server:
-            client = server.client(timeout=120)
+            client = server.client()
             for start in range(0, 60000, 100):
                 replies = client.pipeline([("SET", "k:%d" % i, value_of(i, 2000)) for i in range(start, start + 100)])
                 self.assertEqual(set(map(str, replies)), {"OK"})
@@ -354,7 +354,7 @@ class BadLuck(unittest.TestCase):
 
     def test_failing_writes_keep_everything_in_memory(self):
         with tiered("48mb", None) as server:
-            client = server.client(timeout=120)
+            client = server.client()
             client("DEBUG", "FAULT", "ROCKS_WRITE", 0, 2**62)
             accepted = []
             for i in range(40000):
@@ -368,13 +368,7 @@ class BadLuck(unittest.TestCase):
             for i in random.Random(3).sample(accepted, 300):
                 self.assertEqual(client("GET", "k:%d" % i), value_of(i, 2000))
             client("DEBUG", "FAULT", "ROCKS_WRITE", 0, 0)
-            deadline = time.time() + 60
-            while time.time() < deadline:
-                try:
-                    client("SET", "after", "repair")
-                    break
-                except firn.ReplyError:
-                    time.sleep(0.2)
+            firn.wait_until(lambda: client.pipeline([("SET", "after", "repair")]) == ["OK"], "it takes nothing again")
             self.assertEqual(client("GET", "after"), b"repair")
             for i in random.Random(4).sample(accepted, 300):
                 self.assertEqual(client("GET", "k:%d" % i), value_of(i, 2000))

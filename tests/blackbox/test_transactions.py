@@ -8,22 +8,10 @@ import firn
 OK, QUEUED = "OK", "QUEUED"
 
 
-class Transactions(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
+class Transactions(firn.Case):
     def setUp(self):
-        self.c, self.other = self.server.client(), self.server.client()
-        self.c("FLUSHALL")
-
-    def tearDown(self):
-        self.c.close()
-        self.other.close()
+        super().setUp()
+        self.other = self.client()
 
     def fields(self, client):
         line = client("CLIENT", "INFO").decode()

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Replies with a whole collection that is larger than memory: streamed, as of the moment of the command, inside the budget, while others go on."""
 import multiprocessing
-import os
 import threading
 import time
 import unittest
@@ -10,9 +9,8 @@ import firn
 from test_tiers import anonymous_bytes, tiered
 
 FORK = multiprocessing.get_context("fork")
-QUICK = bool(os.environ.get("FIRN_QUICK"))
 MEMORY = 32 << 20
-TIMES = 1 if QUICK or firn.STRESS != "off" else 4  # the collection, in maxmemory (which mode it is makes no other difference)
+TIMES = 1 if firn.QUICK else 4  # the collection, in maxmemory
 MEMBER_BYTES = 1000
 COUNT = TIMES * MEMORY // (MEMBER_BYTES + 4)
 
@@ -26,7 +24,7 @@ def fill(server, key, command, first=0, last=COUNT):
     problems = []
 
     def part(first, last):
-        client = server.client(timeout=300)
+        client = server.client()
         for begin in range(first, last, 2000):
             batch = []
             for low in range(begin, min(last, begin + 2000), 10):
@@ -86,16 +84,14 @@ class Watch:
 
 def streams_end(client):
     """Nothing is held any more: no stream is left, and what died meanwhile is gone from the tiers."""
-    deadline = time.time() + 60
-    while time.time() < deadline:
-        info = dict(row.split(":", 1) for row in client("INFO", "clients").decode().split("\r\n") if ":" in row)
-        if int(info["streaming_replies"]) == 0:
-            return
-        time.sleep(0.05)
-    raise AssertionError("a stream is left")
+    firn.wait_until(lambda: b"streaming_replies:0\r\n" in client("INFO", "clients"), "a stream is left")
 
 
-class WholeCollections(unittest.TestCase):
+class WholeCollections(firn.Case):
+    OPTIONS = None
+    CHOOSES_TIERS = True
+    SECONDS_MAX = 180
+
     def memory_fits(self, watch):
         if not firn.SANITIZED:
             self.assertLessEqual(watch.peak, MEMORY * 1.1 + (2 << 20))
@@ -107,7 +103,7 @@ class WholeCollections(unittest.TestCase):
     def test_set_larger_than_memory(self):
         for pmem in (None, "32mb"):
             with tiered(str(MEMORY), pmem) as server:
-                client, writer = server.client(timeout=300), server.client()
+                client, writer = server.client(), server.client()
                 count = fill(server, "s", "SADD")
                 with Watch(server) as watch:
                     client.send("SMEMBERS", "s")
@@ -131,7 +127,7 @@ class WholeCollections(unittest.TestCase):
 
     def test_hash_larger_than_memory(self):
         with tiered(str(MEMORY), None) as server:
-            client, writer = server.client(timeout=300), server.client()
+            client, writer = server.client(), server.client()
             count = fill(server, "h", "HSET")
             with Watch(server) as watch:
                 client.send("HGETALL", "h")
@@ -163,7 +159,7 @@ class WholeCollections(unittest.TestCase):
 
     def test_list_larger_than_memory(self):
         with tiered(str(MEMORY), None) as server:
-            client, writer = server.client(timeout=300), server.client()
+            client, writer = server.client(), server.client()
             count = fill(server, "l", "RPUSH")
             with Watch(server) as watch:
                 client.send("LRANGE", "l", 0, -1)
@@ -188,7 +184,7 @@ class WholeCollections(unittest.TestCase):
 
     def test_sorted_set_larger_than_memory(self):
         with tiered(str(MEMORY), None) as server:
-            client, writer = server.client(timeout=300), server.client()
+            client, writer = server.client(), server.client()
             count = fill(server, "z", "ZADD")
             with Watch(server) as watch:
                 client.send("ZRANGE", "z", 0, -1)
@@ -212,7 +208,7 @@ class WholeCollections(unittest.TestCase):
 
     def test_stream_larger_than_memory(self):
         with tiered(str(MEMORY), None) as server:
-            client, writer = server.client(timeout=300), server.client()
+            client, writer = server.client(), server.client()
             for begin in range(0, COUNT, 1000):
                 client.pipeline([("XADD", "x", "%d-1" % (i + 1), "f", member(i)) for i in range(begin, min(COUNT, begin + 1000))])
 
@@ -240,7 +236,7 @@ class WholeCollections(unittest.TestCase):
     def test_algebra_of_sets_larger_than_memory(self):
         """Each set is half of what test_set_... has; every second member of the second is in the first."""
         with tiered(str(MEMORY), None) as server:
-            client, writer = server.client(timeout=300), server.client(timeout=300)
+            client, writer = server.client(), server.client()
             half = COUNT // 2
             fill(server, "a", "SADD", 0, half)
             fill(server, "b", "SADD", half // 2, half // 2 + half)
@@ -278,7 +274,7 @@ class WholeCollections(unittest.TestCase):
 
     def test_slow_reader_and_disconnect(self):
         with tiered(str(MEMORY), None) as server:
-            client, slow, writer = server.client(timeout=300), server.client(timeout=300), server.client(timeout=300)
+            client, slow, writer = server.client(), server.client(), server.client()
             count = fill(server, "s", "SADD")
             with Watch(server) as watch:
                 slow.send("SMEMBERS", "s")
@@ -302,7 +298,7 @@ class WholeCollections(unittest.TestCase):
 
     def test_flush_in_the_middle(self):
         with tiered(str(MEMORY), "16mb") as server:
-            client, other = server.client(timeout=300), server.client(timeout=300)
+            client, other = server.client(), server.client()
             for round_number in range(2):
                 count = fill(server, "s", "SADD")
                 client.send("SMEMBERS", "s")
@@ -314,10 +310,7 @@ class WholeCollections(unittest.TestCase):
                     self.assertEqual(set(reply), set(map(member, range(count))))
                 self.assertEqual(other("DBSIZE"), 0)
                 streams_end(other)
-            deadline = time.time() + 60
-            while time.time() < deadline and int(server.info("tiering")["tier_nvme_bytes_live"]) > 0:
-                time.sleep(0.1)
-            self.assertEqual(int(server.info("tiering")["tier_nvme_bytes_live"]), 0, "what was held is discarded")
+            firn.wait_until(lambda: server.info("tiering")["tier_nvme_bytes_live"] == "0", "what was held is not discarded")
             client.close()
             other.close()
 

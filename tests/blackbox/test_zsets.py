@@ -4,7 +4,6 @@ redis-server 7.0 (but for ZRANK's WITHSCORE)."""
 import bisect
 import random
 import threading
-import time
 import unittest
 
 import firn
@@ -28,22 +27,7 @@ class Model:
         return [part for score, member in pairs for part in (member, text(score))]
 
 
-class Zsets(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.server = firn.Server()
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
-
-    def setUp(self):
-        self.c = self.server.client()
-        self.c("FLUSHALL")
-
-    def tearDown(self):
-        self.c.close()
-
+class Zsets(firn.Case):
     def fill(self, key, scores):
         pairs = [part for member, score in scores.items() for part in (score, member)]
         for start in range(0, len(pairs), 2000):
@@ -253,9 +237,7 @@ class Zsets(unittest.TestCase):
         got, client = [], self.server.client()
         thread = threading.Thread(target=lambda: got.append(client(*command)))
         thread.start()
-        deadline = time.monotonic() + 10
-        while b"flags=b" not in self.c("CLIENT", "LIST") and time.monotonic() < deadline:
-            time.sleep(0.01)
+        firn.wait_until(lambda: b"flags=b" in self.c("CLIENT", "LIST"), "it does not wait")
         return got, client, thread
 
     def finish(self, waiter):

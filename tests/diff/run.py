@@ -4,7 +4,7 @@
 
     run.py --server FIRN_SERVER [--oracle redis-server] [--commands N] [--seed N]
 
-A difference prints the seed, the command's number and both replies. Ends with "N passed, N failed" (streams).
+A difference prints the seed, the command's number and both replies; a command that is not answered in --command-seconds, where the servers were. Ends with "N passed, N failed" (streams).
 """
 import argparse
 import os
@@ -17,6 +17,7 @@ parser.add_argument("--server", required=True)
 parser.add_argument("--oracle", default="/usr/bin/redis-server")
 parser.add_argument("--commands", type=int, default=30000)
 parser.add_argument("--seed", type=int, default=20261122)
+parser.add_argument("--command-seconds", type=float, default=20, help="for the answer of both servers to a command")
 parser.add_argument("--only", help="streams of this class only")
 options = parser.parse_args()
 os.environ["FIRN_SERVER"] = os.path.abspath(options.server)
@@ -198,7 +199,8 @@ def compare(seed, stress, kind):
         count = options.commands if stress == "off" else options.commands // 3
         for number in range(count):
             command = stream.next()
-            expected, got = run(a, command), run(b, command)
+            with firn.limit(options.command_seconds):
+                expected, got = run(a, command), run(b, command)
             if expected != got and not one_tick_apart(command[0], expected, got):
                 shown = [part[:60] if isinstance(part, (str, bytes)) else part for part in command]
                 if isinstance(expected, list) and isinstance(got, list):  # from where they differ
@@ -207,11 +209,17 @@ def compare(seed, stress, kind):
                 print(f"{kind.__name__} seed {seed}, {stress}, command {number}: {shown}\n    redis: {shown_from(expected, got)}\n    firn:  {shown_from(got, expected)}")
                 return False
         return True
+    except (firn.TooLong, OSError) as problem:
+        print(f"{kind.__name__} seed {seed}, {stress}, command {number}: {[part[:60] for part in command]}: {problem or 'a connection was lost'}")
+        return False
     finally:
         a.close()
         b.close()
-        oracle.stop()
-        server.stop()
+        for one in (oracle, server):
+            try:
+                one.stop()
+            except AssertionError as problem:
+                print(problem)
 
 
 passed = failed = 0

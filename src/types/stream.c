@@ -13,6 +13,8 @@
 #include "page/page.h"
 #include "types/stream_internal.h"
 
+#define TRIM_CHUNKS_MIN 2u /* of nodes that are cut off together */
+#define SUM_AHEAD       8u /* pages looked at ahead */
 /* More than the integers around an entry's or a master entry's elements can take. */
 #define ENTRY_OVERHEAD_MAX (6 * LISTPACK_INTEGER_BYTES_MAX)
 
@@ -528,12 +530,72 @@ static int trim_in_node(struct entry *entry, struct stream_place place, const st
     return error;
 }
 
+/* Bytes and number of the pages in DRAM. */
+static void sum_dram(const struct stream_index *index, int64_t *bytes_out, int32_t *pages_out) {
+    *bytes_out = 0;
+    *pages_out = 0;
+    for (uint32_t i = 0; i < index->count; i++) {
+        const struct stream_chunk *chunk = stream_index_chunk(index, i);
+        for (uint32_t slot = 0; slot < chunk->used; slot++) {
+            uint64_t ref = chunk->nodes[slot].ref;
+            if (slot + SUM_AHEAD < chunk->used &&
+                page_ref_tag(chunk->nodes[slot + SUM_AHEAD].ref) == PAGE_TAG_DRAM)
+                __builtin_prefetch(page_ref_dram(chunk->nodes[slot + SUM_AHEAD].ref));
+            if (ref == 0 || page_ref_tag(ref) != PAGE_TAG_DRAM) continue;
+            *bytes_out += page_ref_dram(ref)->bytes;
+            ++*pages_out;
+        }
+    }
+}
+
+/* Give the first ${chunks} chunks of the index to the reaper. Takes time by the fewer nodes, going or
+ * staying. */
+static void drop_chunks(struct stream *stream, uint32_t chunks) {
+    struct stream *husk = stream__create();
+    stream_index_cut(&stream->index, chunks, &husk->index);
+    int is_fewer = husk->index.nodes <= stream->index.nodes;
+    int64_t bytes;
+    int32_t dram;
+    sum_dram(is_fewer ? &husk->index : &stream->index, &bytes, &dram);
+    if (!is_fewer) {
+        bytes = (int64_t)stream->head.dram_bytes - bytes;
+        dram = (int32_t)stream->head.pages_dram - dram;
+    }
+    object_account(&stream->head, -bytes, -(int32_t)husk->index.nodes, -dram);
+    object_account(&husk->head, bytes, (int32_t)husk->index.nodes, dram);
+    type_reap_later(&husk->head);
+}
+
+/* Whole chunks of nodes that go: returns their entries. */
+static uint64_t trim_chunks(struct entry *entry, const struct stream_trim *trim) {
+    struct stream *stream = stream_of(entry);
+    const struct stream_index *index = &stream->index;
+    uint64_t removed = 0;
+    uint32_t chunks = 0;
+    for (; chunks + 1 < index->count; chunks++) {
+        const struct stream_chunk *chunk = stream_index_chunk(index, chunks);
+        uint64_t after = removed;
+        for (uint32_t slot = 0; slot < chunk->used; slot++)
+            after += stream_node_count(&chunk->nodes[slot]);
+        struct stream_id next = stream_index_id(index, (struct stream_place){chunks + 1, 0});
+        int goes = trim->by == STREAM_TRIM_LENGTH ? entry->size - after >= trim->length
+                                                  : stream_id_compare(next, trim->id) <= 0;
+        if (!goes || (trim->limit != 0 && after > trim->limit)) break;
+        removed = after;
+    }
+    if (chunks < TRIM_CHUNKS_MIN) return 0;
+    drop_chunks(stream, chunks);
+    entry->size -= (uint32_t)removed;
+    return removed;
+}
+
 int stream_trim(struct entry *entry, const struct stream_trim *trim, uint64_t *removed_out) {
     struct stream *stream = stream_of(entry);
     struct stream_place place;
     int error = 0;
     *removed_out = 0;
     if (trim->by == STREAM_TRIM_NONE) return 0;
+    if (stream->index.count > TRIM_CHUNKS_MIN) *removed_out = trim_chunks(entry, trim);
     while (stream_index_first(&stream->index, &place)) {
         if (trim->by == STREAM_TRIM_LENGTH && entry->size <= trim->length) break;
         uint32_t count = stream_node_count(stream_index_node(&stream->index, place));

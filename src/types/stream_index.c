@@ -183,6 +183,24 @@ void stream_index_remove(struct stream_index *index, struct stream_place place) 
     if (--chunk->live == 0) chunk_remove(index, place.chunk);
 }
 
+void stream_index_cut(struct stream_index *index, uint32_t chunks, struct stream_index *front_out) {
+    FIRN_ASSERT(chunks > 0 && chunks < index->count);
+    *front_out =
+        (struct stream_index){.count = chunks, .capacity = chunks, .next_serial = index->next_serial};
+    front_out->chunks = memory_alloc(chunks * sizeof *front_out->chunks);
+    for (uint32_t i = 0; i < chunks; i++) {
+        struct stream_chunk *chunk = stream_index_chunk(index, i);
+        front_out->chunks[i] = chunk;
+        front_out->nodes += chunk->live;
+        front_out->bytes += chunk_memory(chunk);
+    }
+    index->first += chunks;
+    index->count -= chunks;
+    index->nodes -= front_out->nodes;
+    index->bytes -= front_out->bytes;
+    front_out->bytes += memory_usable(front_out->chunks);
+}
+
 /* --- locators --- */
 
 uint64_t stream_index_locator(const struct stream_index *index, struct stream_place place) {

@@ -85,6 +85,9 @@ struct stream_place stream_index_append(struct stream_index *index, struct strea
 /* The node at ${place}, whose reference the caller has given back, goes. */
 void stream_index_remove(struct stream_index *index, struct stream_place place);
 
+/* The first ${chunks} chunks (< count), with their nodes, serials and holes, become *${front_out}. */
+void stream_index_cut(struct stream_index *index, uint32_t chunks, struct stream_index *front_out);
+
 uint64_t stream_index_locator(const struct stream_index *index, struct stream_place place);
 /* The node of a locator, or NULL. */
 struct stream_node *stream_index_locate(const struct stream_index *index, uint64_t locator);

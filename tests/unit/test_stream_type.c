@@ -192,6 +192,39 @@ static void test_touches(void **state) {
     destroy(entry);
 }
 
+/* Whole chunks of nodes go to the reaper together: by length and by ID, few and many, never over the limit.
+ */
+static void test_trim_many(void **state) {
+    (void)state;
+    static const struct {
+        struct stream_trim trim;
+        uint64_t removed;
+    } cases[] = {
+        {{.by = STREAM_TRIM_LENGTH, .approximate = 1, .length = 60010}, 39900},
+        {{.by = STREAM_TRIM_LENGTH, .length = 10}, 99990},
+        {{.by = STREAM_TRIM_LENGTH, .approximate = 1, .length = 0, .limit = 30050}, 30000},
+        {{.by = STREAM_TRIM_ID, .approximate = 1, .id = {70050, 0}}, 70000},
+        {{.by = STREAM_TRIM_ID, .id = {70051, 0}}, 70050},
+        {{.by = STREAM_TRIM_LENGTH, .length = 0}, 100000},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct entry *entry = filled(100000); /* 1000 nodes */
+        struct stream *stream = stream_of(entry);
+        uint64_t removed;
+        fake_tier_demote_object(&type_stream_ops, &stream->head, 300);
+        assert_int_equal(stream_trim(entry, &cases[i].trim, &removed), 0);
+        assert_int_equal(removed, cases[i].removed);
+        assert_int_equal(entry->size, 100000 - removed);
+        assert_true(type_reap_pending() == 1);
+        type_stream_ops.check(entry);
+        while (type_reap_some(10))
+            continue;
+        type_stream_ops.check(entry);
+        if (entry->size > 0) assert_true(stream->first_known && stream->first_id.ms == removed + 1);
+        destroy(entry);
+    }
+}
+
 static void test_tail_stays(void **state) {
     (void)state;
     type_keeps_hot = 1;
@@ -396,11 +429,11 @@ int main(void) {
     fake_tier_install();
     type_keeps_hot = 0;
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_layout),          cmocka_unit_test(test_nodes_end_as_in_redis),
-        cmocka_unit_test(test_touches),         cmocka_unit_test(test_tail_stays),
-        cmocka_unit_test(test_all_rdb_forms),   cmocka_unit_test(test_damaged_forms),
-        cmocka_unit_test(test_memory_runs_out), cmocka_unit_test(test_compact),
-        cmocka_unit_test(test_radix_nodes),
+        cmocka_unit_test(test_layout),        cmocka_unit_test(test_nodes_end_as_in_redis),
+        cmocka_unit_test(test_touches),       cmocka_unit_test(test_trim_many),
+        cmocka_unit_test(test_tail_stays),    cmocka_unit_test(test_all_rdb_forms),
+        cmocka_unit_test(test_damaged_forms), cmocka_unit_test(test_memory_runs_out),
+        cmocka_unit_test(test_compact),       cmocka_unit_test(test_radix_nodes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

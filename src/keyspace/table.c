@@ -45,6 +45,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 
+#define DRAIN_BUCKETS           32u /* of table_drain in one step */
 #define TABLE_ROOT_BITS         8u
 #define TABLE_REACH             15u /* buckets a key may be away from home; times 7 it fits the count byte (B1) */
 #define TABLE_HASH_BITS         16u
@@ -682,12 +683,17 @@ uint64_t *table_random(const struct table *table) {
 int table_drain(struct table *table, void (*release)(uint64_t slot, void *ctx), void *ctx) {
     if (table->segments == 0) return 0;
     struct segment *segment = word_segment(*directory_word(table, table->drain));
-    table->drain = bucket_start(segment, size_buckets(segment->size));
-    for (unsigned i = 0; i < size_buckets(segment->size); i++) {
+    unsigned buckets = size_buckets(segment->size), end = table->drained + DRAIN_BUCKETS;
+    if (end > buckets) end = buckets;
+    for (unsigned i = table->drained; i < end; i++) {
         for (unsigned j = 0; j < TABLE_BUCKET_SLOTS; j++) {
             if (segment->buckets[i].tags[j] != 0) release(segment->buckets[i].slots[j], ctx);
         }
     }
+    table->drained = end;
+    if (end < buckets) return 1;
+    table->drain = bucket_start(segment, buckets);
+    table->drained = 0;
     table->used -= segment->used;
     segment_destroy(table, segment);
     if (table->drain != 0) return 1;

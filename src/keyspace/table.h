@@ -47,8 +47,8 @@ struct table {
     uint64_t slots;       /* slots in them */
     uint64_t bytes;       /* memory of segments, directories and root */
     uint64_t splits;      /* segment splits so far */
-    uint64_t drain;       /* table_drain's place */
-    int drained;
+    uint64_t drain;       /* table_drain's segment */
+    unsigned drained;     /* buckets of it that are done */
 };
 
 void table_init(struct table *table);
@@ -120,8 +120,8 @@ int table_each(const struct table *table, int (*visit)(uint64_t *slot, void *ctx
 /* A uniformly chosen slot, or NULL if empty. */
 uint64_t *table_random(const struct table *table);
 
-/* Take a detached table apart: one segment per call; ${release} gets each slot. Nonzero while there is more;
- * at the end as table_init. */
+/* Take a detached table apart: some buckets per call; ${release} gets each slot once. Nonzero while there is
+ * more; at the end as table_init. */
 int table_drain(struct table *table, void (*release)(uint64_t slot, void *ctx), void *ctx);
 
 /* O(n): structure, counts, hashes. */

@@ -31,9 +31,6 @@
 #include "server/settings.h"
 #include "tiering/tier.h"
 
-#define EXPIRE_CRON_US 1000
-#define REAP_CRON_US   2000
-
 struct server_state server_state;
 
 static struct loop_timer *cron_timer;
@@ -210,8 +207,8 @@ static int64_t cron(void *ctx) {
     (void)ctx;
     clock_update();
     if (server_state.cron_paused) return server_cron_period_ms();
-    expiry_due = load == NULL && db_expire_some(EXPIRE_CRON_US);
-    reaping_due = db_reap_some(REAP_CRON_US);
+    expiry_due = load == NULL; /* before_sleep does the work, in slices */
+    reaping_due = 1;
     if (start >= housekeeping_due_us) {
         housekeeping_due_us = start + 100000 - 1000;
         housekeeping();

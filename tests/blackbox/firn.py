@@ -221,7 +221,7 @@ class Server:
                     client.close()
             except OSError:
                 time.sleep(0.02)
-        raise AssertionError("the server did not come up: " + self.text())
+        raise AssertionError("the server did not come up: " + self.abort())
 
     def text(self):
         with open(self.log, errors="replace") as file:

@@ -70,7 +70,9 @@ class Harness(firn.Case):
             with open(f"/proc/{run.pid}/task/{run.pid}/children") as file:
                 pids = [int(pid) for pid in file.read().split()]
             return [pid for pid in pids if os.path.samefile(f"/proc/{pid}/exe", firn.SERVER) and "Ready" in open(f"/proc/{pid}/cwd/log").read()]
-        os.kill(firn.wait_until(child, "no server was started")[0], signal.SIGSTOP)
+        pid = firn.wait_until(child, "no server was started")[0]
+        time.sleep(0.5)  # it is found ready and the stream runs, which takes some seconds
+        os.kill(pid, signal.SIGSTOP)
         text, _ = run.communicate()
         run.stdout.close()
         self.assertEqual(run.returncode, 1, text)

@@ -191,35 +191,37 @@ def shown_from(reply, other):
     return ("..." + a[same - 150:] if same > 200 else a)[:300]
 
 
+def differs(a, b, command):
+    """What the two servers answered where it is not the same: (redis, firn)."""
+    with firn.limit(options.command_seconds):
+        expected, got = run(a, command), run(b, command)
+    if expected == got or one_tick_apart(command[0], expected, got):
+        return None
+    if isinstance(expected, list) and isinstance(got, list):  # from where they differ
+        at = next((i for i, (x, y) in enumerate(zip(expected, got)) if x != y), 0)
+        expected, got = expected[at:], got[at:]
+    return shown_from(expected, got), shown_from(got, expected)
+
+
 def compare(seed, stress, kind):
-    oracle = firn.Server(binary=options.oracle, stress="off")
-    server = firn.Server("--set-max-listpack-entries", "0", stress=stress)  # 7.0 knows no such sets
-    a, b, stream = oracle.client(), server.client(), kind(seed)
+    """Whether one stream has the same replies on two servers of its own; says what is wrong."""
+    number, command = -1, ()
     try:
-        count = options.commands if stress == "off" else options.commands // 3
-        for number in range(count):
-            command = stream.next()
-            with firn.limit(options.command_seconds):
-                expected, got = run(a, command), run(b, command)
-            if expected != got and not one_tick_apart(command[0], expected, got):
-                shown = [part[:60] if isinstance(part, (str, bytes)) else part for part in command]
-                if isinstance(expected, list) and isinstance(got, list):  # from where they differ
-                    at = next((i for i, (x, y) in enumerate(zip(expected, got)) if x != y), 0)
-                    expected, got = expected[at:], got[at:]
-                print(f"{kind.__name__} seed {seed}, {stress}, command {number}: {shown}\n    redis: {shown_from(expected, got)}\n    firn:  {shown_from(got, expected)}")
-                return False
+        with firn.Server(binary=options.oracle, stress="off") as oracle, \
+                firn.Server("--set-max-listpack-entries", "0", stress=stress) as server:  # 7.0 knows no such sets
+            a, b, stream = oracle.client(), server.client(), kind(seed)
+            for number in range(options.commands if stress == "off" else options.commands // 3):
+                command = stream.next()
+                wrong = differs(a, b, command)
+                if wrong:
+                    raise AssertionError("\n    redis: %s\n    firn:  %s" % wrong)
+            a.close()
+            b.close()
         return True
-    except (firn.TooLong, OSError) as problem:
-        print(f"{kind.__name__} seed {seed}, {stress}, command {number}: {[part[:60] for part in command]}: {problem or 'a connection was lost'}")
+    except (AssertionError, firn.TooLong, OSError) as problem:
+        shown = [part[:60] if isinstance(part, (str, bytes)) else part for part in command]
+        print(f"{kind.__name__} seed {seed}, {stress}, command {number}: {shown}: {problem or type(problem).__name__}", flush=True)
         return False
-    finally:
-        a.close()
-        b.close()
-        for one in (oracle, server):
-            try:
-                one.stop()
-            except AssertionError as problem:
-                print(problem)
 
 
 passed = failed = 0

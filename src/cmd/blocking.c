@@ -41,8 +41,7 @@ struct blocked_key {
 
 struct waiter {
     struct client *client;
-    int type; /* enum type_id, or -1: any */
-    int on_nokey;
+    int type;            /* enum type_id, or CALL_BLOCK_ANY: also when the key goes */
     int64_t deadline_us; /* monotonic; 0: none */
     struct blocked_key *holds;
     struct waiter *next_holder; /* while it holds */
@@ -124,13 +123,6 @@ size_t blocking_keys_on_nokey(void) {
 
 /* --- waiters --- */
 
-static int wanted_type(const struct command *command) {
-    if (strcmp(command->group, "list") == 0) return TYPE_LIST;
-    if (strcmp(command->group, "sorted-set") == 0) return TYPE_ZSET;
-    if (strcmp(command->group, "stream") == 0) return TYPE_STREAM;
-    return -1;
-}
-
 static void add_node(struct waiter *waiter, unsigned db, struct bytes name) {
     struct blocked_key *key = make_key(db, name);
     if (key->last != NULL && key->last->waiter == waiter) return; /* named twice (B2) */
@@ -145,7 +137,7 @@ static void add_node(struct waiter *waiter, unsigned db, struct bytes name) {
         key->first = node;
     key->last = node;
     key->count++;
-    if (waiter->on_nokey && key->on_nokey++ == 0) on_nokey_count++;
+    if (waiter->type == CALL_BLOCK_ANY && key->on_nokey++ == 0) on_nokey_count++;
 }
 
 static void remove_node(struct waiter_node *node) {
@@ -159,7 +151,7 @@ static void remove_node(struct waiter_node *node) {
     else
         key->last = node->previous;
     key->count--;
-    if (node->waiter->on_nokey && --key->on_nokey == 0) on_nokey_count--;
+    if (node->waiter->type == CALL_BLOCK_ANY && --key->on_nokey == 0) on_nokey_count--;
     free_key_if_unused(key);
 }
 
@@ -229,7 +221,7 @@ static int64_t time_left(const struct waiter *waiter) {
     return left_us <= 0 ? -1 : (left_us + 999) / 1000;
 }
 
-int call_block(struct call *call, const struct bytes *names, size_t count, int64_t timeout_ms) {
+int call_block(struct call *call, int type, const struct bytes *names, size_t count, int64_t timeout_ms) {
     struct client *client = call->client;
     if (client->flags & (CLIENT_INTERNAL | CLIENT_DENY_BLOCKING)) return 0;
     FIRN_ASSERT(call->changes == 0 && count > 0);
@@ -240,8 +232,7 @@ int call_block(struct call *call, const struct bytes *names, size_t count, int64
         waiter = memory_alloc(sizeof *waiter + count * sizeof waiter->nodes[0]);
         memset(waiter, 0, sizeof *waiter);
         waiter->client = client;
-        waiter->type = wanted_type(call->command);
-        waiter->on_nokey = strcmp(call->command->name, "xreadgroup") == 0;
+        waiter->type = type;
         int64_t now_us = clock_monotonic_us();
         if (timeout_ms > 0)
             waiter->deadline_us =
@@ -275,7 +266,7 @@ struct bytes call_block_noted(const struct call *call) {
 
 /* Whether the value of the key is something the waiter waits for. */
 static int fits(const struct blocked_key *key, const struct waiter *waiter) {
-    if (waiter->type < 0 || waiter->on_nokey) return 1;
+    if (waiter->type == CALL_BLOCK_ANY) return 1;
     struct entry *entry;
     unsigned flags = LOOKUP_WRITE | LOOKUP_NO_TOUCH | LOOKUP_NO_STATS | LOOKUP_NO_NOTIFY | LOOKUP_EXPIRED;
     if (db_find(db_at(key->node.number), key->node.name, flags, &entry) != 0) return 1;

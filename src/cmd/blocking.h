@@ -9,15 +9,14 @@
  *
  * Order: ready keys in the order in which they became ready; of one key the clients in the order in which
  * they came. A re-run that blocks again keeps its place and its first deadline. A client is run again only
- * when the key holds a value of the type it waits for (by the group of its command: list, sorted-set, stream;
- * others wait for anything); XREADGROUP also when the key went or is of another type.
+ * when the key holds a value of the type it waits for.
  *
  * B1 A re-run that needs a page of a lower tier holds the key it was run for: no other waiter on that key is
  *    run until that re-run is over. A ready key whose next waiter waits on a held or stalled key too is
- * stalled in the same way. Meanwhile commands of other clients are parked if they name a key of the re-run
- * command, a held or stalled key, or a key of which a waiter also waits on one of those; and commands that
- * change without naming keys. So nobody overtakes, and nobody sees the state in between. B2 A waiter is in
- * the list of each of its keys exactly once, from call_block until its command is over.
+ *    stalled in the same way. Meanwhile commands of other clients are parked if they name a key of the
+ *    re-run command, a held or stalled key, or a key of which a waiter also waits on one of those; and
+ *    commands that change without naming keys. So nobody overtakes, and nobody sees the state in between.
+ * B2 A waiter is in the list of each of its keys exactly once, from call_block until its command is over.
  *
  * Executor only.
  */
@@ -42,11 +41,13 @@ struct db;
  */
 FIRN_MUST_USE int call_timeout(struct call *call, struct bytes argument, int64_t *timeout_ms_out);
 /*
- * Wait for a change of one of ${keys} (of the call's database; copied). FIRN_EPARKED: return it. 0: the
- * client may not wait, or no longer (in MULTI or a script, timed out, CLIENT UNBLOCK): write the reply of a
- * timeout.
+ * Wait for a change of one of ${keys} (of the call's database; copied) that leaves a value of ${type} there;
+ * CALL_BLOCK_ANY: whatever the change leaves, nothing too. FIRN_EPARKED: return it. 0: the client may not
+ * wait, or no longer (in MULTI or a script, timed out, CLIENT UNBLOCK): write the reply of a timeout.
  */
-FIRN_MUST_USE int call_block(struct call *call, const struct bytes *keys, size_t count, int64_t timeout_ms);
+#define CALL_BLOCK_ANY (-1)
+FIRN_MUST_USE int call_block(struct call *call, int type, const struct bytes *keys, size_t count,
+                             int64_t timeout_ms);
 
 /* After FIRN_EPARKED of call_block: copy ${note} for the runs to come, unless there is one. And in those: the
  * note, empty in the first run. (What "$" meant when XREAD came.) */

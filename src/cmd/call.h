@@ -5,11 +5,14 @@
  *
  * Rules for handlers
  *  H1 Touch before you change: look up and read everything needed before the first mutation. A call that
- * returns FIRN_EFAULT is returned upward at once (the dispatcher rolls the reply back and runs the command
- * again when the page is here). H2 After the first mutation of a command that may still need pages,
- * call_must_finish(call): further reads block instead. H3 Errors to the client are written with reply_error*
- * and return 0. Negative returns are for FAULT, EIO, ECORRUPT, NOMEM... from below. H4 Every mutation: entry
- * = db_changing(db, entry) before, call_changed(call, key) after, db_notify for the event, in Redis's order.
+ *     returns FIRN_EFAULT is returned upward at once (the dispatcher rolls the reply back and runs the
+ *     command again when the page is here).
+ *  H2 After the first mutation of a command that may still need pages, call_must_finish(call): further
+ *     reads block instead.
+ *  H3 Errors to the client are written with reply_error* and return 0. Negative returns are for FAULT, EIO,
+ *     ECORRUPT, NOMEM... from below.
+ *  H4 Every mutation: entry = db_changing(db, entry) before, call_changed(call, key) after, call_notify for
+ *     the event, in Redis's order.
  *  H5 argv bytes are valid until the handler returns; copy what is kept.
  */
 #ifndef FIRN_CMD_CALL_H

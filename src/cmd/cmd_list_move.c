@@ -123,7 +123,7 @@ static int move_now(struct call *call, struct move *move) {
 /* Nothing to take, and no more waiting. */
 static int wait_for(struct call *call, const struct bytes *keys, size_t count, int64_t timeout_ms,
                     int null_when_denied) {
-    int result = call_block(call, keys, count, timeout_ms);
+    int result = call_block(call, TYPE_LIST, keys, count, timeout_ms);
     if (result != 0) return result;
     if (null_when_denied && call->client->flags & CLIENT_DENY_BLOCKING) {
         reply_null(call->reply);

@@ -329,7 +329,8 @@ static int reply_sources(struct call *call, const struct read_options *options, 
 /* --- blocking --- */
 
 static int block(struct call *call, const struct read_options *options, const struct source *sources) {
-    int result = call_block(call, call->argv + options->first, options->streams, options->timeout_ms);
+    int type = options->by_group ? CALL_BLOCK_ANY : TYPE_STREAM; /* the group may go */
+    int result = call_block(call, type, call->argv + options->first, options->streams, options->timeout_ms);
     if (result != FIRN_EPARKED || options->by_group) return result;
     struct stream_id *ids = memory_alloc(options->streams * sizeof *ids);
     for (size_t i = 0; i < options->streams; i++)

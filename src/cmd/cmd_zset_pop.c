@@ -131,7 +131,7 @@ static int pop_or_wait(struct pop *pop, const struct bytes *keys, size_t count, 
     int popped;
     CALL_TRY(pop_first(pop, keys, count, &popped));
     if (popped) return 0;
-    int error = call_block(pop->call, keys, count, timeout_ms);
+    int error = call_block(pop->call, TYPE_ZSET, keys, count, timeout_ms);
     if (error == 0) reply_null_array(pop->call->reply);
     return error;
 }

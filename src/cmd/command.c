@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/memory.h"
+#include "generated/command_handlers.h"
 
 #define COMMAND_SLOTS          1024u
 #define COMMAND_NAME_BYTES_MAX 64u
@@ -271,7 +272,7 @@ int command_keys(const struct command *command, const struct bytes *argv, size_t
     for (unsigned s = 0; s < command->key_spec_count; s++) {
         const struct command_key_spec *spec = &command->key_specs[s];
         long first = key_begin(spec, argv, (long)argc), last, step = spec->step;
-        if (spec->begin == COMMAND_BEGIN_UNKNOWN && strcmp(command->name, "sort") == 0 &&
+        if (spec->begin == COMMAND_BEGIN_UNKNOWN && command->handler == cmd_sort &&
             strstr(spec->flags, "OW") != NULL) {
             first = last = sort_store_key(argv, (long)argc);
             step = 1;

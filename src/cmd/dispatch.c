@@ -605,7 +605,6 @@ static int fits_subscribed(const struct command *command) {
            command->handler == cmd_ssubscribe || command->handler == cmd_sunsubscribe;
 }
 
-/* The command of a new request, or NULL with the refusal replied. */
 /* The last background save failed: whether this command is refused for that. */
 static int refuse_unsaved(struct client *client, const struct command *command) {
     if (!(command->flags & COMMAND_WRITE) && command->handler != cmd_ping) return 0;
@@ -619,6 +618,7 @@ static int refuse_unsaved(struct client *client, const struct command *command) 
     return 1;
 }
 
+/* The command of a new request, or NULL with the refusal replied. */
 static const struct command *identify(struct client *client) {
     const struct bytes *argv = client->request.argv;
     size_t argc = client->request.argc;

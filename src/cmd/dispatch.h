@@ -8,10 +8,11 @@
  * MONITOR -> handler in a fault set -> FIRN_EFAULT: reply rolled back, pages read, run again; otherwise
  * statistics, slow log, latency monitor.
  *
- * X1 A parked client has dispatch_state->parked != DISPATCH_RUNNING and client->parked nonzero; whoever ends
- * the wait calls client_resume. X2 Checks that were passed before parking on pages are not made again by the
- * re-run (the command is already admitted). X3 Nothing a handler wrote to the reply before FIRN_EFAULT
- * reaches the client.
+ * X1 A parked client has dispatch_state->parked != PARKED_NOT and client->parked nonzero; whoever ends the
+ *    wait calls client_resume.
+ * X2 Checks that were passed before parking on pages are not made again by the re-run (the command is
+ *    already admitted).
+ * X3 Nothing a handler wrote to the reply before FIRN_EFAULT reaches the client.
  *
  * Executor only.
  */

@@ -3,11 +3,15 @@
  * Parking: what a client waits for, and how the wait ends.
  *
  *   PAGES   tier_read calls back when the pages are in the read buffer. All reads of one command are kept
- * until it has run: a command that finds its pages one after the other would otherwise lose the first while
- * it waits for the last. MEMORY  first come, first served: tier_on_room tries the oldest writers again. DELAY
- * the pressure zone asks for microseconds; they are owed until they make a millisecond, then a timer waits
- * for them. PAUSE   CLIENT PAUSE, until unpause or its end. WAIT    the command arranged its wake-up itself
- * (FIRN_EPARKED: dispatch_wait, call_block). HELD    a key of the command is held for a waiter (blocking.h).
+ *           until it has run: a command that finds its pages one after the other would otherwise lose the
+ *           first while it waits for the last.
+ *   MEMORY  first come, first served: tier_on_room tries the oldest writers again.
+ *   DELAY   the pressure zone asks for microseconds; they are owed until they make a millisecond, then a
+ *           timer waits for them.
+ *   PAUSE   CLIENT PAUSE, until unpause or its end.
+ *   WAIT    the command arranged its wake-up itself (FIRN_EPARKED: dispatch_wait, call_block).
+ *   HELD    a key of the command is held for a waiter (blocking.h).
+ *   TURNS   until the next turn of a command that goes on after its handler (turns.h).
  *
  * W1 A state is in the list of its kind exactly while it is parked for that kind and not ready.
  * W2 ready is set once per wait, together with client_resume.

@@ -21,20 +21,21 @@
 /* Where the elements are in the arguments of a write: from ${first}, every ${step}th; and the read of them.
  */
 struct representation {
-    const char *write, *read;
+    int (*write)(struct call *call); /* its handler */
+    const char *read;
     unsigned first, step;
 };
 
 static const struct representation representations[] = {
-    {"hset", "hmget", 2, 2},      {"hmset", "hmget", 2, 2},        {"hsetnx", "hmget", 2, 2},
-    {"hincrby", "hmget", 2, 2},   {"hincrbyfloat", "hmget", 2, 2}, {"hdel", "hmget", 2, 1},
-    {"sadd", "smismember", 2, 1}, {"srem", "smismember", 2, 1},    {"zrem", "zmscore", 2, 1},
-    {"zincrby", "zmscore", 3, 2}, {"lset", "lindex", 2, 9},        {"setbit", "getbit", 2, 9},
+    {cmd_hset, "hmget", 2, 2},      {cmd_hmset, "hmget", 2, 2},        {cmd_hsetnx, "hmget", 2, 2},
+    {cmd_hincrby, "hmget", 2, 2},   {cmd_hincrbyfloat, "hmget", 2, 2}, {cmd_hdel, "hmget", 2, 1},
+    {cmd_sadd, "smismember", 2, 1}, {cmd_srem, "smismember", 2, 1},    {cmd_zrem, "zmscore", 2, 1},
+    {cmd_zincrby, "zmscore", 3, 2}, {cmd_lset, "lindex", 2, 9},        {cmd_setbit, "getbit", 2, 9},
 };
 
 static const struct representation *representation_of(const struct command *command) {
     for (size_t i = 0; i < sizeof representations / sizeof *representations; i++) {
-        if (bytes_is(bytes_of_text(command->name), representations[i].write)) return &representations[i];
+        if (representations[i].write == command->handler) return &representations[i];
     }
     return NULL;
 }

@@ -45,7 +45,7 @@ int __wrap_cmd_unlink(struct call *call) {
         call_changed(call, call->argv[i]);
         return 0;
     }
-    int error = call_block(call, call->argv + 1, call->argc - 1, timeout_ms);
+    int error = call_block(call, CALL_BLOCK_ANY, call->argv + 1, call->argc - 1, timeout_ms);
     if (error == 0) reply_null_array(call->reply);
     return error;
 }

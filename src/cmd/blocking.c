@@ -196,17 +196,17 @@ void blocking_leave(struct client *client) {
 /* --- for handlers --- */
 
 int call_timeout(struct call *call, struct bytes argument, int64_t *timeout_ms_out) {
-    double seconds;
-    if (number_parse_double(argument, &seconds) != 0) {
+    long double seconds;
+    if (number_parse_long_double(argument, &seconds) != 0) {
         reply_error(call->reply, "timeout is not a float or out of range");
         return FIRN_EINVALID;
     }
-    double ms = ceil(seconds * 1000);
+    long double ms = ceill(seconds * 1000);
     if (seconds < 0) {
         reply_error(call->reply, "timeout is negative");
         return FIRN_EINVALID;
     }
-    if (ms >= (double)(INT64_MAX - clock_wall_ms())) {
+    if (ms >= (long double)(INT64_MAX - clock_wall_ms())) {
         reply_error(call->reply, "timeout is out of range");
         return FIRN_EINVALID;
     }

@@ -4,6 +4,7 @@
 #include "cmd/call.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -60,6 +61,15 @@ int call_integer_or(struct call *call, struct bytes argument, const char *error_
 
 int call_integer(struct call *call, struct bytes argument, int64_t *value_out) {
     return call_integer_or(call, argument, "value is not an integer or out of range", value_out);
+}
+
+int call_integer_between(struct call *call, struct bytes argument, int64_t min, int64_t max,
+                         int64_t *value_out) {
+    int error = call_integer(call, argument, value_out);
+    if (error != 0 || (*value_out >= min && *value_out <= max)) return error;
+    reply_error_format(call->reply, "value is out of range, value must between %" PRId64 " and %" PRId64, min,
+                       max);
+    return FIRN_EINVALID;
 }
 
 int call_double(struct call *call, struct bytes argument, double *value_out) {

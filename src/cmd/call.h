@@ -72,6 +72,9 @@ FIRN_MUST_USE int call_integer(struct call *call, struct bytes argument,
                                int64_t *value_out); /* "value is not an integer or out of range" */
 FIRN_MUST_USE int call_integer_or(struct call *call, struct bytes argument, const char *error_text,
                                   int64_t *value_out);
+/* From ${min} to ${max}; else "value is out of range, value must between ...". */
+FIRN_MUST_USE int call_integer_between(struct call *call, struct bytes argument, int64_t min, int64_t max,
+                                       int64_t *value_out);
 FIRN_MUST_USE int call_double(struct call *call, struct bytes argument,
                               double *value_out); /* "value is not a valid float" */
 /* Syntax error reply; returns FIRN_EINVALID. */

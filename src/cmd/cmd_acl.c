@@ -131,9 +131,9 @@ int cmd_acl_users(struct call *call) {
 
 int cmd_acl_list(struct call *call) {
     char password[66] = "nopass";
-    if (dispatch_config.requirepass != NULL) {
+    if (dispatch_config.requirepass.size > 0) {
         password[0] = '#';
-        sha256_hex(bytes_of_text(dispatch_config.requirepass), password + 1);
+        sha256_hex(dispatch_config.requirepass, password + 1);
     }
     reply_array(call->reply, 1);
     reply_bulk_format(call->reply, "user default on %s sanitize-payload ~* &* +@all", password);
@@ -146,18 +146,18 @@ int cmd_acl_getuser(struct call *call) {
         reply_null(reply);
         return 0;
     }
-    const char *password = dispatch_config.requirepass;
+    struct bytes password = dispatch_config.requirepass;
     reply_map(reply, 6);
     reply_bulk_text(reply, "flags");
-    reply_set(reply, password == NULL ? 3 : 2);
+    reply_set(reply, password.size == 0 ? 3 : 2);
     reply_bulk_text(reply, "on");
-    if (password == NULL) reply_bulk_text(reply, "nopass");
+    if (password.size == 0) reply_bulk_text(reply, "nopass");
     reply_bulk_text(reply, "sanitize-payload");
     reply_bulk_text(reply, "passwords");
-    reply_array(reply, password != NULL);
-    if (password != NULL) {
+    reply_array(reply, password.size > 0);
+    if (password.size > 0) {
         char hex[65];
-        sha256_hex(bytes_of_text(password), hex);
+        sha256_hex(password, hex);
         reply_bulk_text(reply, hex);
     }
     reply_bulk_text(reply, "commands");

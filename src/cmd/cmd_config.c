@@ -11,10 +11,10 @@ struct listing {
     size_t count;
 };
 
-static void append_pair(const char *name, const char *value, void *ctx) {
+static void append_pair(const char *name, struct bytes value, void *ctx) {
     struct listing *listing = ctx;
     reply_bulk_text(listing->reply, name);
-    reply_bulk_text(listing->reply, value);
+    reply_bulk(listing->reply, value);
     listing->count++;
 }
 

@@ -3,6 +3,7 @@
  */
 #include "cmd/cmd_connection.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #include "base/memory.h"
@@ -47,12 +48,11 @@ int cmd_connection_set_name(struct call *call, struct bytes name) {
 
 /* Takes the same time wherever the first difference is. */
 static int password_matches(struct bytes password) {
-    const char *required = dispatch_config.requirepass;
-    if (required == NULL) return 1;
-    size_t size = strlen(required);
-    unsigned different = size != password.size;
+    struct bytes required = dispatch_config.requirepass;
+    if (required.size == 0) return 1;
+    unsigned different = required.size != password.size;
     for (size_t i = 0; i < password.size; i++)
-        different |= password.data[i] ^ (uint8_t)required[size ? i % size : 0];
+        different |= password.data[i] ^ required.data[i % required.size];
     return different == 0;
 }
 
@@ -72,7 +72,7 @@ int cmd_auth(struct call *call) {
     for (size_t i = 1; i < call->argc; i++)
         call_redact(call, i);
     if (call->argc > 3) return call_error(call_syntax_error(call));
-    if (call->argc == 2 && dispatch_config.requirepass == NULL) {
+    if (call->argc == 2 && dispatch_config.requirepass.size == 0) {
         reply_error(
             call->reply,
             "AUTH <password> called without any password configured for the default user. Are you sure your "
@@ -190,7 +190,7 @@ int cmd_reset(struct call *call) {
                        CLIENT_NO_EVICT | CLIENT_NO_TOUCH);
     transaction_discard(client);
     pubsub_clear(client);
-    if (dispatch_config.requirepass != NULL) client->flags &= ~CLIENT_AUTHENTICATED;
+    if (dispatch_config.requirepass.size > 0) client->flags &= ~CLIENT_AUTHENTICATED;
     client->db_index = 0;
     cmd_connection_set_text(&client->name, bytes_of("", 0));
     call->reply->off = 0;
@@ -201,7 +201,7 @@ int cmd_reset(struct call *call) {
 
 int cmd_select(struct call *call) {
     int64_t index;
-    CALL_TRY(call_integer(call, call->argv[1], &index));
+    CALL_TRY(call_integer_between(call, call->argv[1], INT_MIN, INT_MAX, &index));
     if (index < 0 || index >= (int64_t)db_count()) {
         reply_error(call->reply, "DB index is out of range");
         return 0;

@@ -112,13 +112,8 @@ int cmd_renamenx(struct call *call) {
 /* A database named by an argument; the error is replied. */
 static int parse_database(struct call *call, struct bytes argument, struct db **db_out) {
     int64_t index;
-    int error = call_integer(call, argument, &index);
+    int error = call_integer_between(call, argument, INT_MIN, INT_MAX, &index);
     if (error != 0) return error;
-    if (index < INT_MIN || index > INT_MAX) {
-        reply_error_format(call->reply, "value is out of range, value must between %d and %d", INT_MIN,
-                           INT_MAX);
-        return FIRN_EINVALID;
-    }
     if (index < 0 || index >= (int64_t)db_count()) {
         reply_error(call->reply, "DB index is out of range");
         return FIRN_EINVALID;

@@ -225,32 +225,11 @@ static int randfield_counted(struct randfield *randfield, int64_t wanted) {
                                            : randfield_distinct(randfield, count);
 }
 
-static int randfield_options(struct call *call, int64_t *wanted_out, int *with_values_out) {
-    *with_values_out = 0;
-    int error = call_integer(call, call->argv[2], wanted_out);
-    if (error != 0) return error;
-    if (*wanted_out == INT64_MIN) {
-        reply_error_format(call->reply, "value is out of range, value must between %ld and %ld", -LONG_MAX,
-                           LONG_MAX);
-        return FIRN_EINVALID;
-    }
-    if (call->argc > 4 || (call->argc == 4 && !call_option(call, 3, "WITHVALUES")))
-        return call_syntax_error(call);
-    if (call->argc == 4) {
-        *with_values_out = 1;
-        if (*wanted_out < -LONG_MAX / 2 || *wanted_out > LONG_MAX / 2) {
-            reply_error(call->reply, "value is out of range");
-            return FIRN_EINVALID;
-        }
-    }
-    return 0;
-}
-
 int cmd_hrandfield(struct call *call) {
     struct randfield randfield = {.call = call};
     int64_t wanted = 1;
     int counted = call->argc > 2, error;
-    if (counted) CALL_TRY(randfield_options(call, &wanted, &randfield.with_values));
+    if (counted) CALL_TRY(collection_random_count(call, "WITHVALUES", &wanted, &randfield.with_values));
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_HASH, &randfield.entry));
     if (randfield.entry != NULL) {
         error = randfield_expire(call, &randfield.entry);

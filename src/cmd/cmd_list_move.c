@@ -274,8 +274,8 @@ int cmd_blmpop(struct call *call) {
     struct mpop mpop;
     int64_t timeout_ms;
     int found;
-    CALL_TRY(call_timeout(call, call->argv[1], &timeout_ms));
     CALL_TRY(mpop_parse(call, 2, &mpop));
+    CALL_TRY(call_timeout(call, call->argv[1], &timeout_ms));
     CALL_TRY(mpop_take(call, &mpop, &found));
     return found ? 0 : wait_for(call, mpop.keys, mpop.keys_count, timeout_ms, 0);
 }

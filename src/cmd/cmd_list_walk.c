@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Commands on elements of lists by number or by value: LINDEX, LSET, LRANGE, LTRIM, LPOS, LREM, LINSERT.
  * Executor only. */
-#include <limits.h>
 
 #include "cmd/cmd_list_internal.h"
 #include "cmd/command.h"
@@ -185,14 +184,8 @@ static int pos_number(struct call *call, struct bytes argument, const char *erro
 }
 
 static int pos_rank(struct call *call, struct bytes argument, int64_t *rank_out) {
-    int error = call_integer(call, argument, rank_out);
-    if (error != 0) return error;
-    if (*rank_out == INT64_MIN) {
-        reply_error_format(call->reply, "value is out of range, value must between %lld and %lld",
-                           -(long long)INT64_MAX, (long long)INT64_MAX);
-        return FIRN_EINVALID;
-    }
-    if (*rank_out != 0) return 0;
+    int error = call_integer_between(call, argument, -INT64_MAX, INT64_MAX, rank_out);
+    if (error != 0 || *rank_out != 0) return error;
     reply_error(call->reply,
                 "RANK can't be zero: use 1 to start from the first match, 2 from the second ... "
                 "or use negative to start from the end of the list");

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Commands that go through many members of a set or draw some: SMEMBERS, SSCAN, SPOP, SRANDMEMBER. Executor
  * only. */
-#include <limits.h>
 
 #include "base/bytes_builder.h"
 #include "base/hash.h"
@@ -312,14 +311,6 @@ static int randmember_one(struct randmember *run) {
     return error;
 }
 
-static int randmember_count(struct call *call, int64_t *wanted_out) {
-    int error = call_integer(call, call->argv[2], wanted_out);
-    if (error != 0 || *wanted_out != INT64_MIN) return error;
-    reply_error_format(call->reply, "value is out of range, value must between %ld and %ld", -LONG_MAX,
-                       LONG_MAX);
-    return FIRN_EINVALID;
-}
-
 int cmd_srandmember(struct call *call) {
     struct randmember run = {.call = call};
     int64_t wanted = 1;
@@ -328,7 +319,7 @@ int cmd_srandmember(struct call *call) {
         call_syntax_error(call);
         return 0;
     }
-    if (counted) CALL_TRY(randmember_count(call, &wanted));
+    if (counted) CALL_TRY(call_integer_between(call, call->argv[2], -INT64_MAX, INT64_MAX, &wanted));
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_SET, &run.entry));
     if (run.entry == NULL) {
         if (counted) {

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Commands that go through sorted sets step by step or draw from them: ZSCAN, ZRANDMEMBER. Executor only. */
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -164,29 +163,11 @@ static int randmember_counted(struct randmember *run, int64_t wanted) {
     return count * CHOOSE_PART > size ? randmember_part(run, count) : randmember_distinct(run, count);
 }
 
-static int randmember_arguments(struct call *call, struct randmember *run, int64_t *wanted_out) {
-    if (call->argc > 4 || (call->argc == 4 && !call_option(call, 3, "WITHSCORES")))
-        return call_syntax_error(call);
-    int error = call_integer(call, call->argv[2], wanted_out);
-    if (error != 0) return error;
-    run->with_scores = call->argc == 4;
-    if (*wanted_out == INT64_MIN) {
-        reply_error_format(call->reply, "value is out of range, value must between %ld and %ld", -LONG_MAX,
-                           LONG_MAX);
-        return FIRN_EINVALID;
-    }
-    if (run->with_scores && (*wanted_out < -LONG_MAX / 2 || *wanted_out > LONG_MAX / 2)) {
-        reply_error(call->reply, "value is out of range");
-        return FIRN_EINVALID;
-    }
-    return 0;
-}
-
 int cmd_zrandmember(struct call *call) {
     struct randmember run = {.call = call};
     int64_t wanted = 1;
     int counted = call->argc > 2;
-    if (counted) CALL_TRY(randmember_arguments(call, &run, &wanted));
+    if (counted) CALL_TRY(collection_random_count(call, "WITHSCORES", &wanted, &run.with_scores));
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_ZSET, &run.entry));
     if (run.entry == NULL) {
         if (counted) {

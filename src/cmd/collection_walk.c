@@ -108,3 +108,15 @@ uint64_t *collection_random_state(const struct call *call) {
     if (*state == 0) *state = random_u64();
     return state;
 }
+
+int collection_random_count(struct call *call, const char *with, int64_t *wanted_out, int *with_out) {
+    *with_out = call->argc == 4;
+    int error = call_integer_between(call, call->argv[2], -INT64_MAX, INT64_MAX, wanted_out);
+    if (error != 0) return error;
+    if (call->argc > 4 || (*with_out && !call_option(call, 3, with))) return call_syntax_error(call);
+    if (*with_out && (*wanted_out < -INT64_MAX / 2 || *wanted_out > INT64_MAX / 2)) {
+        reply_error(call->reply, "value is out of range");
+        return FIRN_EINVALID;
+    }
+    return 0;
+}

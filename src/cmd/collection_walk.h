@@ -61,4 +61,9 @@ size_t collection_pages(const struct entry *entry);
  */
 uint64_t *collection_random_state(const struct call *call);
 
+/* <command> key count [${with}]. On failure the error is replied and FIRN_ENOTNUMBER / FIRN_EINVALID
+ * returned. */
+FIRN_MUST_USE int collection_random_count(struct call *call, const char *with, int64_t *wanted_out,
+                                          int *with_out);
+
 #endif

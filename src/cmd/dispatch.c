@@ -823,7 +823,7 @@ static void look_ahead(struct client *client, const struct bytes *argv, size_t a
 }
 
 static void connected(struct client *client) {
-    if (dispatch_config.requirepass == NULL) client->flags |= CLIENT_AUTHENTICATED;
+    if (dispatch_config.requirepass.size == 0) client->flags |= CLIENT_AUTHENTICATED;
 }
 
 static void disconnecting(struct client *client) {

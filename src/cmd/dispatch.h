@@ -34,7 +34,7 @@
 
 /* Live settings; the configuration writes them (any time, executor). Defaults as Redis's. */
 struct dispatch_config {
-    char *requirepass;                    /* counted memory (memory_alloc) or NULL: no password */
+    struct bytes requirepass;             /* the server's memory; empty: no password */
     int64_t slowlog_log_slower_than_us;   /* negative: off; 0: everything */
     uint64_t slowlog_max_len;             /* call slowlog_trim after changing */
     int64_t latency_monitor_threshold_ms; /* 0: off */

@@ -41,7 +41,7 @@ struct server_numbers {
 struct server_hooks {
     /* CONFIG GET: see config_get. */
     void (*config_get)(const struct bytes *patterns, size_t count,
-                       void (*receive)(const char *name, const char *value, void *ctx), void *ctx);
+                       void (*receive)(const char *name, struct bytes value, void *ctx), void *ctx);
     /* CONFIG SET of ${count} pairs: 0, FIRN_EBUSY (not while loading), FIRN_ENOTFOUND or FIRN_EINVALID with
      * the name at fault and the reason. */
     int (*config_set)(const struct bytes *pairs, size_t count, int may_protected, struct bytes *culprit_out,

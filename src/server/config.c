@@ -29,7 +29,8 @@ const struct config_entry config__table[CONFIG_COUNT] = {
 
 static struct config_value {
     int64_t number;
-    char *text; /* TEXT, SPECIAL: counted memory, never NULL after init */
+    char *text; /* TEXT, SPECIAL: counted memory, ends in a zero byte, never NULL after init */
+    size_t text_bytes;
 } values[CONFIG_COUNT];
 
 static int (*apply_functions[CONFIG_APPLY_COUNT])(const char **error_out);
@@ -39,6 +40,13 @@ static char *copy_text(struct bytes text) {
     if (text.size > 0) memcpy(copy, text.data, text.size);
     copy[text.size] = '\0';
     return copy;
+}
+
+static void store_text(int id, struct bytes text) {
+    char *copy = copy_text(text);
+    memory_free(values[id].text);
+    values[id].text = copy;
+    values[id].text_bytes = text.size;
 }
 
 static int has_text(const struct config_entry *entry) {
@@ -174,7 +182,8 @@ static void format_number(const struct config_entry *entry, int64_t value, struc
 
 static const char *text_objection(enum config_id id, struct bytes text) {
     int slash = text.size > 0 && memchr(text.data, '/', text.size) != NULL;
-    if (text.size > 0 && memchr(text.data, '\0', text.size) != NULL)
+    int any = id == CONFIG_REQUIREPASS || id == CONFIG_MASTERAUTH;
+    if (!any && text.size > 0 && memchr(text.data, '\0', text.size) != NULL)
         return "argument must not contain a zero byte";
     switch (id) {
     case CONFIG_DBFILENAME: return slash ? "dbfilename can't be a path, just a filename" : NULL;
@@ -213,18 +222,14 @@ static int set_text(int id, struct bytes text, char error[CONFIG_ERROR_BYTES]) {
         snprintf(error, CONFIG_ERROR_BYTES, "%s", objection);
         return FIRN_EINVALID;
     }
-    memory_free(values[id].text);
-    values[id].text = copy_text(text);
+    store_text(id, text);
     return 0;
 }
 
 static int set_special(int id, const struct bytes *words, size_t count, char error[CONFIG_ERROR_BYTES]) {
     struct bytes_builder out = {0};
     int status = config__special((enum config_id)id)->parse(values[id].text, words, count, &out, error);
-    if (status == 0) {
-        memory_free(values[id].text);
-        values[id].text = copy_text(bytes_builder_bytes(&out));
-    }
+    if (status == 0) store_text(id, bytes_builder_bytes(&out));
     bytes_builder_fini(&out);
     return status;
 }
@@ -290,10 +295,14 @@ int config__set_text(int id, struct bytes text, char error[CONFIG_ERROR_BYTES]) 
     return status;
 }
 
-void config_put(enum config_id id, const char *text) {
+static void put(int id, struct bytes text) {
     char error[CONFIG_ERROR_BYTES];
-    int status = config__set_text((int)id, bytes_of_text(text), error);
+    int status = config__set_text(id, text, error);
     FIRN_ASSERT(status == 0);
+}
+
+void config_put(enum config_id id, const char *text) {
+    put((int)id, bytes_of_text(text));
 }
 
 void config_init(void) {
@@ -301,7 +310,7 @@ void config_init(void) {
     for (int id = 0; id < CONFIG_COUNT; id++) {
         const struct config_entry *entry = &config__table[id];
         if (has_text(entry))
-            values[id].text = copy_text(bytes_of_text(entry->default_text));
+            store_text(id, bytes_of_text(entry->default_text));
         else
             config_put((enum config_id)id, entry->default_text);
     }
@@ -342,6 +351,12 @@ const char *config_text(enum config_id id) {
     append_value((int)id, &text);
     bytes_builder_append_byte(&text, 0);
     return (const char *)text.data;
+}
+
+struct bytes config_bytes(enum config_id id) {
+    if (id != CONFIG_DIR && has_text(&config__table[id]))
+        return bytes_of(values[id].text, values[id].text_bytes);
+    return bytes_of_text(config_text(id));
 }
 
 const char *config_name(enum config_id id) {
@@ -393,13 +408,13 @@ static int matches_any(const char *name, unsigned flags, const struct bytes *pat
 }
 
 void config_get(const struct bytes *patterns, size_t count,
-                void (*receive)(const char *name, const char *value, void *ctx), void *ctx) {
+                void (*receive)(const char *name, struct bytes value, void *ctx), void *ctx) {
     for (int id = 0; id < CONFIG_COUNT; id++) {
         const struct config_entry *entry = &config__table[id];
         if (matches_any(entry->name, entry->flags, patterns, count))
-            receive(entry->name, config_text((enum config_id)id), ctx);
+            receive(entry->name, config_bytes((enum config_id)id), ctx);
         if (entry->alias[0] != '\0' && matches_any(entry->alias, entry->flags, patterns, count))
-            receive(entry->alias, config_text((enum config_id)id), ctx);
+            receive(entry->alias, config_bytes((enum config_id)id), ctx);
     }
 }
 
@@ -407,7 +422,8 @@ void config_get(const struct bytes *patterns, size_t count,
 
 struct change {
     int id;
-    char *old_text;
+    char *old_text; /* a copy */
+    size_t old_bytes;
     int changed;
 };
 
@@ -421,8 +437,7 @@ static int check_names(const struct bytes *pairs, size_t count, int may_protecte
         unsigned flags = config__table[id].flags;
         const char *objection = NULL;
         /* To set an immutable one to what it is changes nothing: so all of CONFIG GET * can be set again. */
-        if ((flags & CONFIG_IMMUTABLE) &&
-            !bytes_equal(pairs[2 * i + 1], bytes_of_text(config_text((enum config_id)id))))
+        if ((flags & CONFIG_IMMUTABLE) && !bytes_equal(pairs[2 * i + 1], config_bytes((enum config_id)id)))
             objection = "can't set immutable config";
         else if ((flags & CONFIG_PROTECTED) && !may_protected)
             objection = "can't set protected config";
@@ -439,14 +454,15 @@ static int check_names(const struct bytes *pairs, size_t count, int may_protecte
 
 static void restore(struct change *changes, size_t count) {
     for (size_t i = 0; i < count; i++)
-        if (changes[i].changed) config_put((enum config_id)changes[i].id, changes[i].old_text);
+        if (changes[i].changed) put(changes[i].id, bytes_of(changes[i].old_text, changes[i].old_bytes));
 }
 
 static int set_values(const struct bytes *pairs, size_t count, struct change *changes,
                       struct bytes *culprit_out, char error[CONFIG_ERROR_BYTES]) {
     for (size_t i = 0; i < count; i++) {
         enum config_id id = (enum config_id)changes[i].id;
-        changes[i].old_text = copy_text(bytes_of_text(config_text(id)));
+        changes[i].old_text = copy_text(config_bytes(id));
+        changes[i].old_bytes = config_bytes(id).size;
         changes[i].changed = 1;
         if (config__set_text((int)id, pairs[2 * i + 1], error) != 0) {
             changes[i].changed = 0;
@@ -454,7 +470,8 @@ static int set_values(const struct bytes *pairs, size_t count, struct change *ch
             restore(changes, i);
             return FIRN_EINVALID;
         }
-        changes[i].changed = strcmp(changes[i].old_text, config_text(id)) != 0;
+        changes[i].changed =
+            !bytes_equal(bytes_of(changes[i].old_text, changes[i].old_bytes), config_bytes(id));
     }
     return 0;
 }

@@ -80,6 +80,8 @@ int64_t config_number(enum config_id id);
 /* The value as CONFIG GET prints it. Valid until the directive is set again or, for numbers, the next call.
  */
 const char *config_text(enum config_id id);
+/* The same with its size: a password may hold zero bytes. */
+struct bytes config_bytes(enum config_id id);
 const char *config_name(enum config_id id);
 unsigned config_flags(enum config_id id);
 int config_is_default(enum config_id id);
@@ -100,7 +102,7 @@ void config_put(enum config_id id, const char *text);
 /* ${receive} for each directive that matches any pattern, under the name matched (an alias counts as a name),
  * each name once. */
 void config_get(const struct bytes *patterns, size_t count,
-                void (*receive)(const char *name, const char *value, void *ctx), void *ctx);
+                void (*receive)(const char *name, struct bytes value, void *ctx), void *ctx);
 /*
  * ${pairs}: name, value, ... All or none. ${may_protected}: the client may set protected directives. On
  * failure FIRN_ENOTFOUND (name unknown) or FIRN_EINVALID; *culprit_out is the name as given, ${error} the

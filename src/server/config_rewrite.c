@@ -102,7 +102,7 @@ static void value_lines(int id, struct bytes_builder *out) {
         (int64_t)config_number((enum config_id)id) >= 0)
         config__format_memory((uint64_t)config_number((enum config_id)id), out);
     else if (entry->kind == CONFIG_KIND_TEXT || (entry->kind == CONFIG_KIND_SPECIAL && value[0] == '\0'))
-        config__quote(bytes_of_text(value), out);
+        config__quote(config_bytes((enum config_id)id), out);
     else
         bytes_builder_append_text(out, value);
     bytes_builder_append_byte(out, '\n');

@@ -318,7 +318,7 @@ static void fill_hooks(void) {
 }
 
 static const char *refuse(struct client *client) {
-    if (!net_config.protected_mode || dispatch_config.requirepass != NULL || settings_is_local(client))
+    if (!net_config.protected_mode || dispatch_config.requirepass.size > 0 || settings_is_local(client))
         return NULL;
     return "-DENIED Redis is running in protected mode because protected mode is enabled and no password is "
            "set for the default user. "

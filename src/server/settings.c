@@ -109,12 +109,11 @@ static void apply_output_limits(void) {
 }
 
 static void apply_password(void) {
-    const char *password = config_text(CONFIG_REQUIREPASS);
-    memory_free(dispatch_config.requirepass);
-    dispatch_config.requirepass = NULL;
-    if (password[0] == '\0') return;
-    size_t bytes = strlen(password) + 1;
-    dispatch_config.requirepass = memcpy(memory_alloc(bytes), password, bytes);
+    static uint8_t *copy; /* the text itself goes with the next CONFIG SET, even one that fails */
+    struct bytes password = config_bytes(CONFIG_REQUIREPASS);
+    memory_free(copy);
+    copy = password.size > 0 ? memcpy(memory_alloc(password.size), password.data, password.size) : NULL;
+    dispatch_config.requirepass = bytes_of(copy, password.size);
 }
 
 static int apply_network(const char **error_out) {

@@ -140,8 +140,12 @@ class Blocking(firn.Case):
             took = time.monotonic() - start
             self.assertGreaterEqual(took, seconds - 0.0001, command)
             self.assertLess(took, seconds + 10, command)
-        for timeout, error in ((-1, "ERR timeout is negative"), ("x", "ERR timeout is not a float or out of range"), ("0x7FFFFFFFFFFFFFFFFF", "ERR timeout is out of range")):
+        for timeout, error in ((-1, "ERR timeout is negative"), ("x", "ERR timeout is not a float or out of range"), ("0x7FFFFFFFFFFFFFFFFF", "ERR timeout is out of range"),
+                               ("1e400", "ERR timeout is out of range"), ("-1e400", "ERR timeout is negative")):
             self.assertEqual(client.error("BLPOP", "a", timeout), error)
+        self.assertIsNone(client("BLPOP", "a", "1e-400"))  # a millisecond
+        self.assertEqual(client.error("BLMPOP", -1, 1, "a", "LEFT", "COUNT", 0), "ERR count should be greater than 0")
+        self.assertEqual(client.error("BLMPOP", -1, 1, "a", "LEFT"), "ERR timeout is negative")
         # A wake in between that brings nothing does not make the wait longer.
         start = time.monotonic()
         client.send("BLPOP", "a", "3")

@@ -119,6 +119,7 @@ class Keys(firn.Case):
         c("SELECT", 0)
         self.assertEqual(c("GET", "b"), b"x" * 10000)
         self.assertEqual(c.error("SELECT", 99), "ERR DB index is out of range")
+        self.assertEqual(c.error("SELECT", 2**31), "ERR value is out of range, value must between -2147483648 and 2147483647")
 
     def test_random_key_and_touch(self):
         self.assertIsNone(self.c("RANDOMKEY"))

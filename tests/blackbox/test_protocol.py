@@ -121,6 +121,25 @@ class Limits(firn.Case):
             self.assertIsNone(client("GET", "x"))
             client.close()
 
+    def test_password_of_any_bytes(self):
+        with firn.Server(config="") as server:
+            client = server.client()
+            self.assertEqual(client("CONFIG", "SET", "requirepass", b"a\0b"), "OK")
+            self.assertEqual(client("CONFIG", "GET", "requirepass"), [b"requirepass", b"a\0b"])
+            self.assertIn("must not contain a zero byte", client.error("CONFIG", "SET", "requirepass", b"c", "proc-title-template", b"a\0b"))
+            self.assertEqual(client("CONFIG", "REWRITE"), "OK")
+            with open(server.config) as file:
+                self.assertIn('requirepass "a\\x00b"', file.read())
+            other = server.client()
+            for wrong in (b"a", b"c", b"a\0c", b"a\0bb", b""):
+                self.assertEqual(other.error("AUTH", wrong), "WRONGPASS invalid username-password pair or user is disabled.")
+            self.assertEqual(other("AUTH", b"a\0b"), "OK")
+            self.assertEqual(other("CONFIG", "SET", "requirepass", ""), "OK")
+            third = server.client()
+            self.assertEqual(third("PING"), "PONG")
+            for one in (client, other, third):
+                one.close()
+
     def test_maxclients(self):
         with firn.Server("--maxclients", "5") as server:
             first = server.client()

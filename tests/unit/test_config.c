@@ -168,7 +168,7 @@ struct listing {
     unsigned count;
 };
 
-static void list(const char *name, const char *value, void *ctx) {
+static void list(const char *name, struct bytes value, void *ctx) {
     struct listing *listing = ctx;
     (void)value;
     size_t used = strlen(listing->names);

@@ -134,9 +134,8 @@ static void unknown(void **state) {
 }
 
 static void authentication(void **state) {
-    char password[] = "secret";
     (void)state;
-    dispatch_config.requirepass = password;
+    dispatch_config.requirepass = bytes_of_text("secret");
     struct client *client = client_create();
     expect(client, "ping", "-NOAUTH Authentication required.\r\n");
     expect(client, "auth wrong", "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
@@ -145,7 +144,7 @@ static void authentication(void **state) {
     expect(client, "ping", "+PONG\r\n");
     expect(client, "reset", "+RESET\r\n");
     expect(client, "ping", "-NOAUTH Authentication required.\r\n");
-    dispatch_config.requirepass = NULL;
+    dispatch_config.requirepass = bytes_of("", 0);
     client_destroy(client);
 }
 
@@ -437,15 +436,14 @@ static void find_error(const char *code, uint64_t count, void *ctx) {
 }
 
 static void error_statistics(void **state) {
-    char password[] = "secret";
     uint64_t count = 0;
     (void)state;
     dispatch_stats_reset();
-    dispatch_config.requirepass = password;
+    dispatch_config.requirepass = bytes_of_text("secret");
     struct client *client = client_create();
     for (int i = 0; i < 3; i++)
         expect(client, "ping", "-NOAUTH Authentication required.\r\n");
-    dispatch_config.requirepass = NULL;
+    dispatch_config.requirepass = bytes_of("", 0);
     dispatch_each_error(find_error, &count);
     assert_int_equal(count, 3);
     assert_int_equal(dispatch_stats.error_replies, 3);

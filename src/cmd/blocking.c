@@ -226,7 +226,6 @@ int call_block(struct call *call, int type, const struct bytes *names, size_t co
     if (client->flags & (CLIENT_INTERNAL | CLIENT_DENY_BLOCKING)) return 0;
     FIRN_ASSERT(call->changes == 0 && count > 0);
     struct dispatch_state *state = dispatch__state(client);
-    if (state->woken == DISPATCH_WAKE_TIMEOUT) return 0;
     struct waiter *waiter = state->waiter;
     if (waiter == NULL) {
         waiter = memory_alloc(sizeof *waiter + count * sizeof waiter->nodes[0]);
@@ -344,17 +343,12 @@ static void serve_key(struct blocked_key *key) {
     }
 }
 
-/* Commands whose wait was ended say so. One that waits on a held key might find there what is another's:
- * later.
- */
+/* Commands whose wait was ended say so; they look at no key. */
 static void serve_ended(void) {
-    for (struct waiter *waiter = ended.first, *next; waiter != NULL; waiter = next) {
-        next = waiter->next_ended;
-        if (waits_on_held(waiter)) continue;
-        forget_ended(waiter);
-        if (!(waiter->client->flags & CLIENT_CLOSE_ASAP) &&
-            dispatch__rerun(waiter->client) == DISPATCH_RERUN_STUCK)
-            hold(waiter->nodes[0].key, waiter);
+    while (ended.first != NULL) {
+        struct client *client = ended.first->client;
+        forget_ended(ended.first);
+        if (!(client->flags & CLIENT_CLOSE_ASAP)) (void)dispatch__rerun(client);
     }
 }
 

@@ -43,7 +43,7 @@ FIRN_MUST_USE int call_timeout(struct call *call, struct bytes argument, int64_t
 /*
  * Wait for a change of one of ${keys} (of the call's database; copied) that leaves a value of ${type} there;
  * CALL_BLOCK_ANY: whatever the change leaves, nothing too. FIRN_EPARKED: return it. 0: the client may not
- * wait, or no longer (in MULTI or a script, timed out, CLIENT UNBLOCK): write the reply of a timeout.
+ * wait, or no longer (in MULTI or a script, timed out in a re-run): write the reply of a timeout.
  */
 #define CALL_BLOCK_ANY (-1)
 FIRN_MUST_USE int call_block(struct call *call, int type, const struct bytes *keys, size_t count,
@@ -72,8 +72,8 @@ void blocking_leave(struct client *client);
 void blocking_release(struct client *client);
 /* Keys held by B1. */
 extern size_t blocking_held;
-/* The wait of ${client} in call_block was ended (timeout, CLIENT UNBLOCK): its command runs once more, before
- * anything else does. */
+/* The wait of ${client} in call_block was ended (timeout, CLIENT UNBLOCK): it is answered before anything
+ * else runs, and takes nothing. */
 void blocking_end_wait(struct client *client);
 /* Whether a command that names ${key} of ${db} has to wait (B1). */
 int blocking_is_held(struct db *db, struct bytes key);

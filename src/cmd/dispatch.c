@@ -666,13 +666,23 @@ static const struct command *identify(struct client *client) {
     return command;
 }
 
-/* CLIENT UNBLOCK ERROR ended the wait of ${client}. Returns 0 for execute. */
-static int fail_unblocked(struct client *client) {
+/* Whether the wait was ended by its timeout or by CLIENT UNBLOCK: the command is not run again, even if there
+ * is something to take now. */
+static int is_unserved(const struct dispatch_state *state) {
+    return state->woken == DISPATCH_WAKE_ERROR ||
+           (state->woken == DISPATCH_WAKE_TIMEOUT && state->waiter != NULL);
+}
+
+/* Answer one of those. Returns 0 for execute. */
+static int end_unserved(struct client *client) {
     struct dispatch_state *state = client->dispatch_state;
     uint64_t errors_before = client->reply.errors;
     struct call call;
     call_init(&call, client, client->command, client->request.argv, client->request.argc);
-    reply_error(&client->reply, "-UNBLOCKED client unblocked via CLIENT UNBLOCK");
+    if (state->woken == DISPATCH_WAKE_ERROR)
+        reply_error(&client->reply, "-UNBLOCKED client unblocked via CLIENT UNBLOCK");
+    else
+        reply_null_array(&client->reply);
     finish(&call, state->run_ns, errors_before);
     dispatch__command_done(state);
     client->command = NULL;
@@ -685,7 +695,7 @@ static int resume(struct client *client, struct dispatch_state *state) {
     enum parked parked = state->parked;
     dispatch__unpark(state);
     if (parked == PARKED_SERVED) return 0;
-    if (state->woken == DISPATCH_WAKE_ERROR) return fail_unblocked(client);
+    if (is_unserved(state)) return end_unserved(client);
     return execute_from(client, client->command, state->stage);
 }
 
@@ -707,8 +717,7 @@ enum dispatch_rerun dispatch__rerun(struct client *client) {
     struct dispatch_state *state = client->dispatch_state;
     FIRN_ASSERT(state->parked == PARKED_WAIT && !state->ready);
     dispatch__unpark(state);
-    int parked = state->woken == DISPATCH_WAKE_ERROR ? fail_unblocked(client)
-                                                     : run(client, client->command, FAULT_ASYNC);
+    int parked = is_unserved(state) ? end_unserved(client) : run(client, client->command, FAULT_ASYNC);
     if (parked && state->parked == PARKED_WAIT) return DISPATCH_RERUN_AGAIN;
     if (parked) return state->waiter != NULL ? DISPATCH_RERUN_STUCK : DISPATCH_RERUN_DONE;
     dispatch__park_served(state);

@@ -154,6 +154,18 @@ class Blocking(firn.Case):
         self.assertEqual(client.receive(), None)
         self.assertLess(time.monotonic() - start, 5)
 
+    def test_unblock_wins_over_a_push_of_the_same_exec(self):
+        for order in (1, -1):
+            for how, answer in (("TIMEOUT", None), ("ERROR", "UNBLOCKED client unblocked via CLIENT UNBLOCK")):
+                waiter = self.wait("BLPOP", "a", 0)
+                self.c("MULTI")
+                for command in (("CLIENT", "UNBLOCK", waiter.ident, how), ("RPUSH", "a", "x"))[::order]:
+                    self.c(*command)
+                self.assertEqual(self.c("EXEC"), [1, 1])
+                reply = waiter._read()
+                self.assertEqual(str(reply) if reply is not None else None, answer)
+                self.assertEqual(self.c("LPOP", "a"), b"x")
+
     def test_unblock(self):
         waiter = self.wait("BLPOP", "a", 0)
         line = [line for line in self.c("CLIENT", "LIST").decode().splitlines() if line.startswith(f"id={waiter.ident} ")][0]

@@ -130,6 +130,11 @@ void call_changed(struct call *call, struct bytes key) {
     db_changed(call->db, key);
 }
 
+void call_changed_elements(struct call *call, struct bytes key, uint64_t elements) {
+    call_changed(call, key);
+    db_stats.changes += elements - 1;
+}
+
 void call_notify(struct call *call, unsigned event_class, const char *name, struct bytes key) {
     db_notify(call->db, event_class, name, key);
 }

@@ -92,6 +92,8 @@ int call_help(struct call *call, const char *const *lines);
 /* --- changes --- */
 /* ${key} of the call's db changed: db_changed, statistics, propagation. */
 void call_changed(struct call *call, struct bytes key);
+/* The same, and rdb_changes_since_last_save counts ${elements} of it; 0: it was counted with another key. */
+void call_changed_elements(struct call *call, struct bytes key, uint64_t elements);
 void call_notify(struct call *call, unsigned event_class, const char *name, struct bytes key);
 /* H2. */
 void call_must_finish(struct call *call);

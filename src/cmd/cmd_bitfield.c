@@ -141,9 +141,9 @@ static int64_t meaning(const struct bitfield_operation *operation, uint64_t fiel
     return operation->is_signed ? (int64_t)(field << unused) >> unused : (int64_t)field;
 }
 
-/* Run one operation and reply; *changed_out: it stored another value than was there. */
+/* Run one operation and reply; *changed_inout counts it if it stored another value than was there. */
 static int run(struct call *call, struct entry **entry_inout, const struct bitfield_operation *operation,
-               int *changed_out) {
+               uint64_t *changed_inout) {
     uint8_t buffer[BITS_FIELD_BYTES];
     unsigned shift = (unsigned)(operation->offset & 7);
     int error = load(*entry_inout, operation, buffer);
@@ -167,7 +167,7 @@ static int run(struct call *call, struct entry **entry_inout, const struct bitfi
         bits_set(buffer, shift, operation->bits, now);
         error = store(call, entry_inout, operation, buffer);
         if (error != 0) return error;
-        *changed_out = 1;
+        ++*changed_inout;
     }
     reply_integer(call->reply, meaning(operation, operation->kind == BITFIELD_SET ? old : now));
     return 0;
@@ -189,7 +189,8 @@ static int touch(struct entry *entry, const struct bitfield *bitfield) {
 static int run_all(struct call *call, struct bitfield *bitfield, int read_only) {
     struct bytes key = call->argv[1];
     struct entry *entry;
-    int grown = 0, changed = 0;
+    int grown = 0;
+    uint64_t changed = 0;
     int error = parse(call, bitfield);
     if (error != 0) return error;
     if (bitfield->writes && read_only) {
@@ -210,10 +211,10 @@ static int run_all(struct call *call, struct bitfield *bitfield, int read_only) 
     for (size_t i = 0; i < bitfield->count; i++) {
         error = run(call, &entry, &bitfield->operations[i], &changed);
         if (error != 0) return error;
-        if (changed) call_must_finish(call);
+        if (changed > 0) call_must_finish(call);
     }
-    if (changed || grown) {
-        call_changed(call, key);
+    if (changed > 0 || grown) {
+        call_changed_elements(call, key, changed > 0 ? changed : 1);
         call_notify(call, NOTIFY_STRING, "setbit", key);
     }
     return 0;

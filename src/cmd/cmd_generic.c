@@ -89,7 +89,7 @@ static int rename_key(struct call *call, int only_new) {
     }
     db_rename(call->db, entry, call->db, to);
     call_changed(call, from);
-    call_changed(call, to);
+    call_changed_elements(call, to, 0);
     call_notify(call, NOTIFY_GENERIC, "rename_from", from);
     call_notify(call, NOTIFY_GENERIC, "rename_to", to);
     if (only_new)
@@ -140,7 +140,7 @@ int cmd_move(struct call *call) {
         return 0;
     }
     db_rename(call->db, entry, target, key);
-    call_changed(call, key);
+    call_changed_elements(call, key, 0); /* counted with the other */
     db_changed(target, key);
     call_notify(call, NOTIFY_GENERIC, "move_from", key);
     db_notify(target, NOTIFY_GENERIC, "move_to", key);

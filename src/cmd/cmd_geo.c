@@ -157,7 +157,7 @@ static int add(struct call *call, struct addition *addition) {
         db_insert(call->db, entry);
     }
     if (added + updated > 0) {
-        call_changed(call, key);
+        call_changed_elements(call, key, (uint64_t)(added + updated));
         call_notify(call, NOTIFY_ZSET, "zadd", key);
     }
     if (error != 0) return error;

@@ -375,7 +375,7 @@ static int store_found(struct search *search) {
         } else {
             db_insert(call->db, result);
         }
-        call_changed(call, key);
+        call_changed_elements(call, key, search->used);
         call_notify(call, NOTIFY_ZSET, search->form == FORM_OPTIONS ? "geosearchstore" : "georadiusstore",
                     key);
     } else if (old != NULL) {

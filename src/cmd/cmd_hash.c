@@ -133,7 +133,7 @@ static int set_generic(struct call *call, int64_t *created_out) {
     error = entry == NULL ? create_with_pairs(call, pairs, bytes_max, created_out)
                           : set_pairs(call, entry, pairs, bytes_max, created_out);
     if (error != 0) return error;
-    call_changed(call, call->argv[1]);
+    call_changed_elements(call, call->argv[1], pairs);
     call_notify(call, NOTIFY_HASH, "hset", call->argv[1]);
     return 0;
 }
@@ -283,7 +283,7 @@ int cmd_hdel(struct call *call) {
         }
         if (deleted > 0) {
             if (entry->flags & ENTRY_FIELD_TTL) cmd_hash__keep_deadline(call, entry, old_ms);
-            call_changed(call, key);
+            call_changed_elements(call, key, (uint64_t)deleted);
             call_notify(call, NOTIFY_HASH, "hdel", key);
             cmd_hash__delete_if_empty(call, key, entry);
         }

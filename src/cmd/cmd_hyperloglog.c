@@ -74,8 +74,8 @@ static int sketch_store(struct call *call, struct bytes key, struct sketch *sket
     return db_string_set(call->db, key, sketch->entry, value, STRING_FORM_RAW, DB_STRING_KEEP_EXPIRY, NULL);
 }
 
-static void announce(struct call *call, struct bytes key) {
-    call_changed(call, key);
+static void announce(struct call *call, struct bytes key, uint64_t changed) {
+    call_changed_elements(call, key, changed);
     call_notify(call, NOTIFY_STRING, "pfadd", key);
 }
 
@@ -146,7 +146,7 @@ static int add(struct call *call, struct sketch *sketch, struct bytes_builder *v
         if (error != 0) return error;
     }
 done:
-    if (changed > 0) announce(call, key);
+    if (changed > 0) announce(call, key, changed);
     reply_integer(call->reply, changed > 0);
     return 0;
 }
@@ -251,7 +251,7 @@ static int merge(struct call *call, struct sketch *target, struct bytes_builder 
     hyperloglog_spoil(value->data);
     error = sketch_store(call, key, target, bytes_builder_bytes(value));
     if (error != 0) return error;
-    announce(call, key);
+    announce(call, key, 1);
     reply_ok(call->reply);
     return 0;
 }

@@ -64,8 +64,7 @@ static int push_new(struct call *call, enum list_end end) {
     }
     reply_integer(call->reply, entry->size);
     db_insert(call->db, entry);
-    call_changed(call, call->argv[1]);
-    cmd_list__count_changes(pushed);
+    call_changed_elements(call, call->argv[1], pushed);
     call_notify(call, NOTIFY_LIST, cmd_list__push_name(end), call->argv[1]);
     return 0;
 }
@@ -85,8 +84,7 @@ static int push(struct call *call, enum list_end end, int only_existing) {
     error = push_elements(call, entry, end, &pushed);
     if (error == 0) reply_integer(call->reply, entry->size);
     if (pushed > 0) { /* also those before a failure */
-        call_changed(call, call->argv[1]);
-        cmd_list__count_changes(pushed);
+        call_changed_elements(call, call->argv[1], pushed);
         call_notify(call, NOTIFY_LIST, cmd_list__push_name(end), call->argv[1]);
     }
     return cmd_list__failed(call, error);
@@ -120,8 +118,7 @@ int cmd_list__pop(struct call *call, struct bytes key, struct entry *entry, enum
     entry = db_changing(call->db, entry);
     int error = list_pop(entry, end, count, pop_receive, call->reply);
     if (entry->size == before) return error;
-    call_changed(call, key);
-    cmd_list__count_changes(before - entry->size);
+    call_changed_elements(call, key, before - entry->size);
     call_notify(call, NOTIFY_LIST, cmd_list__pop_name(end), key);
     cmd_list__removed(call, key, entry);
     return error;

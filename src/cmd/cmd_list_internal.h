@@ -18,10 +18,6 @@ FIRN_MUST_USE int cmd_list__end(struct call *call, struct bytes word, enum list_
  * key. ${entry} is void after. FIRN_EFAULT: nothing was done. */
 FIRN_MUST_USE int cmd_list__pop(struct call *call, struct bytes key, struct entry *entry, enum list_end end,
                                 uint64_t count);
-/* After call_changed: it changed ${elements}, which rdb_changes_since_last_save counts one by one. */
-static inline void cmd_list__count_changes(uint64_t elements) {
-    db_stats.changes += elements - 1;
-}
 static inline const char *cmd_list__pop_name(enum list_end end) {
     return end == LIST_HEAD ? "lpop" : "rpop";
 }

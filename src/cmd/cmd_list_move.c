@@ -67,8 +67,7 @@ static void move_announce(struct call *call, const struct move *move, struct ent
     call_notify(call, NOTIFY_LIST, cmd_list__push_name(move->to), to);
     call_notify(call, NOTIFY_LIST, cmd_list__pop_name(move->from), from);
     if (is_empty) delete_source(call, from);
-    call_changed(call, from);
-    cmd_list__count_changes(0); /* one in all */
+    call_changed_elements(call, from, 0); /* counted with the other */
 }
 
 static void move_rewrite(struct call *call, const struct move *move) {

@@ -152,8 +152,7 @@ int cmd_ltrim(struct call *call) {
     } else {
         list_shrunk(entry);
     }
-    call_changed(call, key);
-    cmd_list__count_changes(removed);
+    call_changed_elements(call, key, removed);
     return 0;
 }
 
@@ -282,8 +281,7 @@ int cmd_lrem(struct call *call) {
     }
     if (error == 0) reply_integer(call->reply, (int64_t)removed);
     if (removed > 0) { /* also those before a failure */
-        call_changed(call, key);
-        cmd_list__count_changes(removed);
+        call_changed_elements(call, key, removed);
         call_notify(call, NOTIFY_LIST, "lrem", key);
         cmd_list__removed(call, key, entry);
     }

@@ -80,7 +80,7 @@ int cmd_sadd(struct call *call) {
     CALL_TRY(call_find_write_type(call, call->argv[1], TYPE_SET, &entry));
     int error = entry == NULL ? create_with_members(call, &added) : add_members(call, entry, &added);
     if (added > 0) { /* also those before a failure */
-        call_changed(call, call->argv[1]);
+        call_changed_elements(call, call->argv[1], (uint64_t)added);
         call_notify(call, NOTIFY_SET, "sadd", call->argv[1]);
     }
     if (error != 0) return cmd_set__failed(call, error);
@@ -115,7 +115,7 @@ int cmd_srem(struct call *call) {
         error = remove_members(call, entry, &removed);
     }
     if (removed > 0) {
-        call_changed(call, key);
+        call_changed_elements(call, key, (uint64_t)removed);
         call_notify(call, NOTIFY_SET, "srem", key);
         cmd_set__delete_if_empty(call, key, entry);
     }

@@ -135,9 +135,9 @@ static void pop_rewrite(struct call *call, const struct popped *popped) {
     memory_free(argv);
 }
 
-static void pop_announce(struct call *call, struct entry *entry) {
+static void pop_announce(struct call *call, struct entry *entry, uint64_t popped) {
     struct bytes key = call->argv[1];
-    call_changed(call, key);
+    call_changed_elements(call, key, popped);
     call_notify(call, NOTIFY_SET, "spop", key);
     cmd_set__delete_if_empty(call, key, entry);
 }
@@ -148,10 +148,11 @@ static int pop_all(struct call *call, struct entry *entry) {
     int error = reply_all_now(call, entry, 1);
     if (error != 0) return error;
     entry = db_changing(call->db, entry);
+    uint64_t popped = entry->size;
     call_notify(call, NOTIFY_SET, "spop", argv[1]);
     db_delete(call->db, entry);
     call_notify(call, NOTIFY_GENERIC, "del", argv[1]);
-    call_changed(call, argv[1]);
+    call_changed_elements(call, argv[1], popped);
     call_rewrite(call, 2, argv);
     return 0;
 }
@@ -172,7 +173,7 @@ static int pop_some(struct call *call, struct entry *entry, uint64_t count) {
         if (popped.count == 1) call_must_finish(call);
     }
     if (popped.count > 0) {
-        pop_announce(call, entry);
+        pop_announce(call, entry, popped.count);
         pop_rewrite(call, &popped);
         *state = random_u64();
     }
@@ -200,7 +201,7 @@ static int pop_one(struct call *call) {
     int error = set_pop(entry, &sequence, pop_one_receive, call);
     if (error != 0) return error;
     *state = sequence;
-    pop_announce(call, entry);
+    pop_announce(call, entry, 1);
     return 0;
 }
 

@@ -449,10 +449,11 @@ static int store(struct sort *sort) {
     } else if (old != NULL) {
         db_delete(call->db, db_changing(call->db, old));
     }
-    if (result != NULL || old != NULL) call_changed(call, key);
     if (result != NULL) {
+        call_changed_elements(call, key, result->size);
         call_notify(call, NOTIFY_LIST, "sortstore", key);
     } else if (old != NULL) {
+        call_changed(call, key);
         call_notify(call, NOTIFY_GENERIC, "del", key);
     }
     reply_integer(call->reply, (int64_t)count);

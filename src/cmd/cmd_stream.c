@@ -416,8 +416,7 @@ int cmd_xtrim(struct call *call) {
     entry = db_changing(call->db, entry);
     error = stream_trim(entry, &options.trim, &removed);
     if (removed > 0) {
-        call_changed(call, call->argv[1]);
-        db_stats.changes += removed - 1;
+        call_changed_elements(call, call->argv[1], removed);
         call_notify(call, NOTIFY_STREAM, "xtrim", call->argv[1]);
     }
     if (error != 0) return error;
@@ -456,8 +455,7 @@ int cmd_xdel(struct call *call) {
     }
     if (error == FIRN_ENOTFOUND) error = 0;
     if (removed > 0) {
-        call_changed(call, call->argv[1]);
-        db_stats.changes += (uint64_t)removed - 1;
+        call_changed_elements(call, call->argv[1], (uint64_t)removed);
         call_notify(call, NOTIFY_STREAM, "xdel", call->argv[1]);
     }
     if (error != 0) return error;

@@ -158,7 +158,7 @@ int cmd_xclaim(struct call *call) {
         if (error != 0) return error;
     }
     reply_later_close(call->reply, later, sent);
-    if (moves_last) cmd_stream__group_changed(call);
+    if (moves_last && sent == 0) cmd_stream__group_changed(call);
     return 0;
 }
 

@@ -264,6 +264,7 @@ static int reply_history(struct call *call, const struct source *source, uint64_
         at = id_list_next(&source->consumer->pending, at);
     }
     reply_later_close(call->reply, later, sent);
+    cmd_stream__group_changed(call);
     return 0;
 }
 

@@ -201,7 +201,7 @@ static int zadd_apply(struct zadd *zadd, struct bytes key) {
 static int zadd_run(struct zadd *zadd, struct bytes key) {
     int error = zadd_apply(zadd, key);
     if (zadd->added + zadd->updated > 0) { /* also those before a failure */
-        call_changed(zadd->call, key);
+        call_changed_elements(zadd->call, key, (uint64_t)(zadd->added + zadd->updated));
         call_notify(zadd->call, NOTIFY_ZSET, zadd->flags & ZSET_INCR ? "zincr" : "zadd", key);
     }
     return error;
@@ -271,7 +271,7 @@ int cmd_zrem(struct call *call) {
         error = remove_members(call, entry, &removed);
     }
     if (removed > 0) {
-        call_changed(call, key);
+        call_changed_elements(call, key, (uint64_t)removed);
         call_notify(call, NOTIFY_ZSET, "zrem", key);
         cmd_zset__delete_if_empty(call, key, entry);
     }

@@ -65,7 +65,7 @@ static int pop_from(const struct pop *pop, struct bytes key, struct entry *entry
         db_delete(call->db, entry);
         call_notify(call, NOTIFY_GENERIC, "del", key);
     }
-    if (removed > 0) call_changed(call, key);
+    if (removed > 0) call_changed_elements(call, key, removed);
     return error;
 }
 

@@ -317,14 +317,14 @@ static int remove_generic(struct call *call, enum cmd_zset__range_kind kind, con
         call_notify(call, NOTIFY_ZSET, event, key);
         db_delete(call->db, entry);
         call_notify(call, NOTIFY_GENERIC, "del", key);
-        call_changed(call, key);
+        call_changed_elements(call, key, removed);
     } else if (span.count > 0) {
         error = zset_touch_remove_span(entry, span);
         if (error != 0) return error;
         entry = db_changing(call->db, entry);
         error = zset_remove_span(entry, span, &removed);
         if (removed > 0) { /* also before a failure */
-            call_changed(call, key);
+            call_changed_elements(call, key, removed);
             call_notify(call, NOTIFY_ZSET, event, key);
         }
     }

@@ -78,6 +78,36 @@ int call_double(struct call *call, struct bytes argument, double *value_out) {
     return error;
 }
 
+int call_positive(struct call *call, struct bytes argument, const char *error_text, uint64_t *value_out) {
+    int64_t value;
+    int error = call_integer_or(call, argument, error_text, &value);
+    if (error != 0) return error;
+    *value_out = (uint64_t)value;
+    if (value > 0) return 0;
+    reply_error(call->reply, error_text);
+    return FIRN_EINVALID;
+}
+
+int call_mpop(struct call *call, size_t at, const char *first, const char *second,
+              struct call_mpop *mpop_out) {
+    uint64_t keys;
+    int error = call_positive(call, call->argv[at], "numkeys should be greater than 0", &keys);
+    if (error != 0) return error;
+    if (keys >= call->argc - at - 1) return call_syntax_error(call);
+    *mpop_out = (struct call_mpop){&call->argv[at + 1], (size_t)keys, 0, 0, 1};
+    at += 1 + mpop_out->keys_count;
+    mpop_out->second = call_option(call, at, second);
+    if (!mpop_out->second && !call_option(call, at, first)) return call_syntax_error(call);
+    for (size_t i = at + 1; i < call->argc; i += 2) {
+        if (mpop_out->counted || !call_option(call, i, "COUNT") || i + 1 >= call->argc)
+            return call_syntax_error(call);
+        error = call_positive(call, call->argv[i + 1], "count should be greater than 0", &mpop_out->count);
+        if (error != 0) return error;
+        mpop_out->counted = 1;
+    }
+    return 0;
+}
+
 int call_syntax_error(struct call *call) {
     reply_error(call->reply, "syntax error");
     return FIRN_EINVALID;

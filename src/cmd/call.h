@@ -77,6 +77,19 @@ FIRN_MUST_USE int call_integer_between(struct call *call, struct bytes argument,
                                        int64_t *value_out);
 FIRN_MUST_USE int call_double(struct call *call, struct bytes argument,
                               double *value_out); /* "value is not a valid float" */
+/* A count from 1 on; else ${error_text}. */
+FIRN_MUST_USE int call_positive(struct call *call, struct bytes argument, const char *error_text,
+                                uint64_t *value_out);
+/* What LMPOP and ZMPOP take: numkeys key ... ${first}|${second} [COUNT count], numkeys at ${at}. */
+struct call_mpop {
+    const struct bytes *keys;
+    size_t keys_count;
+    int second;
+    int counted; /* COUNT was given */
+    uint64_t count;
+};
+FIRN_MUST_USE int call_mpop(struct call *call, size_t at, const char *first, const char *second,
+                            struct call_mpop *mpop_out);
 /* Syntax error reply; returns FIRN_EINVALID. */
 int call_syntax_error(struct call *call);
 /* Option words, case-insensitive: argument ${index} is ${word}. */

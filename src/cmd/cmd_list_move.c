@@ -203,43 +203,9 @@ int cmd_brpop(struct call *call) {
     return pop_waiting(call, LIST_TAIL);
 }
 
-/* numkeys key ... LEFT|RIGHT [COUNT count] */
-struct mpop {
-    const struct bytes *keys;
-    size_t keys_count;
-    enum list_end end;
-    uint64_t count;
-};
-
-static int mpop_positive(struct call *call, struct bytes argument, const char *error_text,
-                         uint64_t *value_out) {
-    int64_t value;
-    int error = call_integer_or(call, argument, error_text, &value);
-    if (error != 0) return error;
-    *value_out = (uint64_t)value;
-    if (value > 0) return 0;
-    reply_error(call->reply, error_text);
-    return FIRN_EINVALID;
-}
-
-/* ${at}: where numkeys stands. */
-static int mpop_parse(struct call *call, size_t at, struct mpop *mpop) {
-    uint64_t keys;
-    int error = mpop_positive(call, call->argv[at], "numkeys should be greater than 0", &keys);
-    if (error != 0) return error;
-    if (keys >= call->argc - at - 1) return call_syntax_error(call);
-    mpop->keys = &call->argv[at + 1];
-    mpop->keys_count = (size_t)keys;
-    mpop->count = 1;
-    at += 1 + mpop->keys_count;
-    error = cmd_list__end(call, call->argv[at++], &mpop->end);
-    if (error != 0 || at == call->argc) return error;
-    if (at + 2 != call->argc || !call_option(call, at, "count")) return call_syntax_error(call);
-    return mpop_positive(call, call->argv[at + 1], "count should be greater than 0", &mpop->count);
-}
-
 /* Take from the first list that has anything: *found_out. */
-static int mpop_take(struct call *call, const struct mpop *mpop, int *found_out) {
+static int mpop_take(struct call *call, const struct call_mpop *mpop, int *found_out) {
+    enum list_end end = mpop->second ? LIST_TAIL : LIST_HEAD;
     *found_out = 0;
     for (size_t i = 0; i < mpop->keys_count; i++) {
         struct entry *entry;
@@ -247,33 +213,33 @@ static int mpop_take(struct call *call, const struct mpop *mpop, int *found_out)
         if (error != 0) return error;
         if (entry == NULL) continue;
         uint64_t count = mpop->count < entry->size ? mpop->count : entry->size;
-        error = list_touch(entry, mpop->end == LIST_HEAD ? 0 : entry->size - count, count);
+        error = list_touch(entry, end == LIST_HEAD ? 0 : entry->size - count, count);
         if (error != 0) return error;
         *found_out = 1;
         reply_array(call->reply, 2);
         reply_bulk(call->reply, mpop->keys[i]);
         reply_array(call->reply, count);
-        error = cmd_list__pop(call, mpop->keys[i], entry, mpop->end, count);
-        if (error == 0) pop_rewrite(call, mpop->keys[i], mpop->end, count);
+        error = cmd_list__pop(call, mpop->keys[i], entry, end, count);
+        if (error == 0) pop_rewrite(call, mpop->keys[i], end, count);
         return error;
     }
     return 0;
 }
 
 int cmd_lmpop(struct call *call) {
-    struct mpop mpop;
+    struct call_mpop mpop;
     int found;
-    CALL_TRY(mpop_parse(call, 1, &mpop));
+    CALL_TRY(call_mpop(call, 1, "LEFT", "RIGHT", &mpop));
     CALL_TRY(mpop_take(call, &mpop, &found));
     if (!found) reply_null_array(call->reply);
     return 0;
 }
 
 int cmd_blmpop(struct call *call) {
-    struct mpop mpop;
+    struct call_mpop mpop;
     int64_t timeout_ms;
     int found;
-    CALL_TRY(mpop_parse(call, 2, &mpop));
+    CALL_TRY(call_mpop(call, 2, "LEFT", "RIGHT", &mpop));
     CALL_TRY(call_timeout(call, call->argv[1], &timeout_ms));
     CALL_TRY(mpop_take(call, &mpop, &found));
     return found ? 0 : wait_for(call, mpop.keys, mpop.keys_count, timeout_ms, 0);

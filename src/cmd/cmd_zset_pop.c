@@ -152,49 +152,25 @@ int cmd_bzpopmax(struct call *call) {
 
 /* --- ZMPOP --- */
 
-/* A number from 1 on; else ${error_text}. */
-static int positive(struct call *call, struct bytes argument, const char *error_text, int64_t *value_out) {
-    int error = call_integer_or(call, argument, error_text, value_out);
-    if (error != 0 || *value_out > 0) return error;
-    reply_error(call->reply, error_text);
-    return FIRN_EINVALID;
-}
-
-/* numkeys key... MIN|MAX [COUNT count] from argument ${at} on. */
-static int mpop_arguments(struct call *call, size_t at, struct pop *pop, size_t *keys_out) {
-    int64_t keys, count = -1;
-    int error = positive(call, call->argv[at], "numkeys should be greater than 0", &keys);
-    if (error != 0) return error;
-    if ((uint64_t)keys >= call->argc - at - 1) return call_syntax_error(call);
-    size_t where = at + 1 + (size_t)keys;
-    pop->max = call_option(call, where, "MAX");
-    if (!pop->max && !call_option(call, where, "MIN")) return call_syntax_error(call);
-    for (size_t i = where + 1; i < call->argc; i += 2) {
-        if (count != -1 || !call_option(call, i, "COUNT") || i + 1 >= call->argc)
-            return call_syntax_error(call);
-        error = positive(call, call->argv[i + 1], "count should be greater than 0", &count);
-        if (error != 0) return error;
-    }
-    pop->count = count < 0 ? 1 : (uint64_t)count;
-    *keys_out = (size_t)keys;
-    return 0;
+static struct pop mpop_of(struct call *call, const struct call_mpop *mpop) {
+    return (struct pop){.call = call, .by_count = 1, .pairs = 1, .max = mpop->second, .count = mpop->count};
 }
 
 int cmd_zmpop(struct call *call) {
-    struct pop pop = {.call = call, .by_count = 1, .pairs = 1};
-    size_t keys;
+    struct call_mpop mpop;
     int popped;
-    CALL_TRY(mpop_arguments(call, 1, &pop, &keys));
-    CALL_TRY(pop_first(&pop, call->argv + 2, keys, &popped));
+    CALL_TRY(call_mpop(call, 1, "MIN", "MAX", &mpop));
+    struct pop pop = mpop_of(call, &mpop);
+    CALL_TRY(pop_first(&pop, mpop.keys, mpop.keys_count, &popped));
     if (!popped) reply_null_array(call->reply);
     return 0;
 }
 
 int cmd_bzmpop(struct call *call) {
-    struct pop pop = {.call = call, .by_count = 1, .pairs = 1};
+    struct call_mpop mpop;
     int64_t timeout_ms;
-    size_t keys;
-    CALL_TRY(mpop_arguments(call, 2, &pop, &keys));
+    CALL_TRY(call_mpop(call, 2, "MIN", "MAX", &mpop));
     CALL_TRY(call_timeout(call, call->argv[1], &timeout_ms));
-    return pop_or_wait(&pop, call->argv + 3, keys, timeout_ms);
+    struct pop pop = mpop_of(call, &mpop);
+    return pop_or_wait(&pop, mpop.keys, mpop.keys_count, timeout_ms);
 }

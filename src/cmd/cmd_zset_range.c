@@ -176,10 +176,13 @@ static int zrange_options(struct zrange *zrange) {
             i += 2;
         } else if (zrange->auto_direction && call_option(call, i, "REV")) {
             zrange->reverse = 1;
+            zrange->auto_direction = 0; /* each once */
         } else if (zrange->auto_kind && call_option(call, i, "BYLEX")) {
             zrange->range.kind = BY_LEX;
+            zrange->auto_kind = 0;
         } else if (zrange->auto_kind && call_option(call, i, "BYSCORE")) {
             zrange->range.kind = BY_SCORE;
+            zrange->auto_kind = 0;
         } else {
             return call_syntax_error(call);
         }

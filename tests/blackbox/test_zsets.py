@@ -293,6 +293,8 @@ class Zsets(firn.Case):
                 (("ZLEXCOUNT", "z", "a", "[b"), "min or max not valid string range item"), (("ZRANGE", "z", 0, "x"), "value is not an integer or out of range"),
                 (("ZPOPMIN", "z", -1), "value is out of range, must be positive"), (("ZMPOP", 0, "z", "MIN"), "numkeys should be greater than 0"),
                 (("ZMPOP", 1, "z", "MIN", "COUNT", 0), "count should be greater than 0"), (("ZMPOP", 1, "z", "MID"), "syntax error"),
+                (("ZRANGE", "z", 0, 1, "REV", "REV"), "syntax error"), (("ZRANGE", "z", 0, 1, "BYSCORE", "BYLEX"), "syntax error"),
+                (("LMPOP", 1, "l", "LEFT", "COUNT", 0, "x"), "count should be greater than 0"), (("LMPOP", 1, "l", "LEFT", "COUNT", 1, "COUNT", 1), "syntax error"),
                 (("ZRANDMEMBER", "z", "x", "y"), "value is not an integer or out of range"), (("ZRANDMEMBER", "z", 1, "y"), "syntax error"),
                 (("BZMPOP", -1, 1, "z", "MID"), "syntax error"), (("BZMPOP", -1, 1, "z", "MIN"), "timeout is negative"),
                 (("ZUNION", 0, "z"), "at least 1 input key is needed for 'zunion' command"), (("ZUNION", 3, "z"), "syntax error"),

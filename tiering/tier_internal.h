@@ -127,8 +127,8 @@ int tier_write_move(const struct tier_victim *victim, struct tier_device *to, in
 void tier_write_flush(void);
 void tier_write_completed(struct tier_operation *operation);
 /* A round of demotion out of DRAM / out of PMEM until ${deadline_us} or ${bytes} are on their way. Returns
- * bytes started or dropped. */
-uint64_t tier_write_demote(enum page_tag from, uint64_t bytes, int64_t deadline_us);
+ * bytes started or dropped. ${*exhausted_out}: it ended because no victims were found any more. */
+uint64_t tier_write_demote(enum page_tag from, uint64_t bytes, int64_t deadline_us, int *exhausted_out);
 /* Whether ${victims}[${index}] is one of those before it. Sampling may offer one twice; once dropped, its
  * pointers mean nothing. */
 int tier_write_is_repeated(const struct tier_victim *victims, unsigned index);

@@ -27,16 +27,18 @@
  *    60 us at target, TIER_TURN_US_MAX from high on.
  * Z2 DELAY: every command admitted owes up to 10 ms, in proportion to the overshoot; one is delayed when
  *    the debt reaches a millisecond (timers know no less), so that a single pipeline pays the same per
- *    command as a thousand clients do.
+ *    command as a thousand clients do. Nobody is delayed where that gains nothing: no tier takes more, or
+ *    all is on its way down that can be.
  * Z3 LIMIT: writers are parked, never refused, unless the lowest tier is full or its writes have failed
- *    for a second, or nothing is left to demote. Whatever ends that calls room().
+ *    for a second, or nothing was left to demote for a second. Whatever ends that calls room(). A trickle
+ *    (what is just being written) counts as nothing, so that it keeps nobody waiting for ever.
  *    Where the limit is below maxmemory and nothing is left to demote, writers go on up to maxmemory while
  *    the process fits.
  *    There keys go as the policy says (hooks.evict); only if it allows none are writers refused.
+ * Z4 Reads are never held up, and promotions stop at LIMIT: they would have to be demoted at once.
  * Z5 Demotion frees less of the process than of what is counted, until holes are gathered. So writers are
- * also held back by resident memory itself, from maxmemory + 5% on, and parked at + 9%, a second at a stretch
- * at most (what resides may not be ours to free); demotion is not hurried by it. Z4 Reads are never held up,
- * and promotions stop at LIMIT: they would have to be demoted at once.
+ *    also held back by resident memory itself, from maxmemory + 5% on, and parked at + 9%, a second at a
+ *    stretch at most (what resides may not be ours to free); demotion is not hurried by it.
  */
 #include <string.h>
 
@@ -69,8 +71,11 @@
 #define PURGE_EVERY_US      500000
 #define STARVED_PAUSE_US    2000    /* no victims were found: do not search again before */
 #define STARVED_REFUSE_US   1000000 /* at the limit with nothing to demote for so long: writers are refused */
-#define EVICT_TURN_US       500     /* of evicting keys where they alone fill memory, at once */
-#define ADMIT_SLACK_BYTES   65536u  /* a command is taken to need no more when admission skips looking */
+#define STARVED_PASS_US     100000  /* between high and limit for so long: they are not delayed any more */
+#define STARVED_FALL_SHARE  64u /* of what has to go: when so much of it has gone, some was left after all */
+#define TRICKLE_SHARE       16u /* of what has to go: a round that finds less, and no more, found nothing */
+#define EVICT_TURN_US       500 /* of evicting keys where they alone fill memory, at once */
+#define ADMIT_SLACK_BYTES   65536u /* a command is taken to need no more when admission skips looking */
 #define ADMIT_SKIP_MAX      64u
 
 static struct {
@@ -80,8 +85,9 @@ static struct {
     enum tier_zone zone;
     unsigned admit_skip; /* commands that may run before use is looked at again */
     int64_t debt_us;
-    int compacted;    /* a round of compaction has ended since the last step of the penalty */
-    int told_to_wait; /* somebody was parked or refused since the last room() */
+    int compacted;         /* a round of compaction has ended since the last step of the penalty */
+    int told_to_wait;      /* somebody was parked or refused since the last room() */
+    uint64_t starved_used; /* at starving_since_us, without what was leaving */
     void (*room)(void *ctx);
     void *room_ctx;
     int64_t truth_us, purged_us, stepped_us, compact_began_us, compact_after_us, gate_closed_us, gate_open_us,
@@ -253,6 +259,10 @@ static int is_starving(void) {
     return pressure.starving_since_us != 0 && lowest->full_since_us == 0 && lowest->failing_since_us == 0;
 }
 
+static int starved_for(int64_t us) {
+    return pressure.starving_since_us != 0 && clock_monotonic_us() - pressure.starving_since_us > us;
+}
+
 /* What may be used when no value is left to demote. Where the limit was lowered for the allocator's sake,
  * maxmemory itself counts, as long as the process fits: otherwise a small maxmemory, of which backends and
  * tables take the most part, would stop all writes (then it counts in any case). */
@@ -267,10 +277,10 @@ static int nothing_to_give(void) {
 }
 
 /* Keys and buffers alone fill memory: the coldest keys go, wherever their values are, as far as the policy
- * allows. */
-static void evict_keys(void) {
+ * allows. Whether any did. */
+static int evict_keys(void) {
     uint64_t most = keys_max();
-    if (!is_starving() || pressure.used < most) return;
+    if (!is_starving() || pressure.used < most || tier_manager.moves_in_flight > 0) return 0;
     uint64_t over = pressure.used - most + 1, freed = 0;
     int64_t until_us = clock_monotonic_us() + EVICT_TURN_US;
     while (freed < over && tier_memory_used() >= most) { /* large values are freed later */
@@ -280,6 +290,7 @@ static void evict_keys(void) {
         if (clock_monotonic_us() >= until_us) break;
     }
     tier_pressure_update();
+    return freed > 0;
 }
 
 /* --- demotion --- */
@@ -298,10 +309,15 @@ static int wants_pmem_demotion(void) {
     return tier_write_occupied(pmem) > pmem->now.bytes_max / 100 * TIER_PMEM_TARGET_PERCENT;
 }
 
+/* Use without what is leaving. */
+static uint64_t staying(void) {
+    uint64_t leaving = tier_write_freeing_bytes();
+    return pressure.used > leaving ? pressure.used - leaving : 0;
+}
+
 /* Bytes to get out of DRAM, beyond those on their way. */
 static uint64_t excess(void) {
-    uint64_t leaving = tier_write_freeing_bytes();
-    uint64_t stays = pressure.used > leaving ? pressure.used - leaving : 0;
+    uint64_t stays = staying();
     return pressure.memory_max > 0 && stays > pressure.target ? stays - pressure.target : 0;
 }
 
@@ -310,38 +326,53 @@ static uint64_t shrink(uint64_t bytes, int all) {
     return tier_manager.hooks.shrink != NULL ? tier_manager.hooks.shrink(bytes, all) : 0;
 }
 
+/* Whether to look for victims again soon: the more so as writers wait for an answer. */
+static int starved_again(int64_t now) {
+    return pressure.zone >= TIER_ZONE_DELAY && pressure.starving_since_us != 0 &&
+           now - pressure.starving_since_us < STARVED_REFUSE_US;
+}
+
+/* A round got rid of ${gone} of ${bytes} and found no more: nothing is left, unless use falls and falls. */
+static int starve(int64_t now, uint64_t bytes, uint64_t gone) {
+    if (gone == 0) pressure.starved_until_us = now + STARVED_PAUSE_US;
+    uint64_t stays = staying();
+    if (pressure.starving_since_us == 0 || stays + bytes / STARVED_FALL_SHARE < pressure.starved_used) {
+        pressure.starved_used = stays;
+        pressure.starving_since_us = now;
+    }
+    if (pressure.told_to_wait) (void)evict_keys(); /* only a writer is worth a key */
+    return gone > 0 || starved_again(now);
+}
+
 static int demote_dram(int64_t now) {
     uint64_t bytes = excess();
     if (bytes == 0) {
         pressure.starving_since_us = 0;
         return 0;
     }
-    if (now < pressure.starved_until_us)
-        return pressure.zone >= TIER_ZONE_DELAY && pressure.starving_since_us != 0 &&
-               now - pressure.starving_since_us < STARVED_REFUSE_US;
-    uint64_t shrunk = shrink(bytes, 0);
-    if (shrunk >= bytes) return 1;
-    uint64_t moved = tier_write_demote(PAGE_TAG_DRAM, bytes - shrunk, now + turn_us());
-    if (moved == 0 && shrunk == 0) shrunk = shrink(bytes, 1);
-    if (moved == 0 && shrunk == 0 && tier_manager.moves_in_flight == 0) {
-        pressure.starved_until_us = now + STARVED_PAUSE_US;
-        if (pressure.starving_since_us == 0) pressure.starving_since_us = now;
-        if (pressure.told_to_wait) evict_keys(); /* only a writer is worth a key */
-        return pressure.zone >= TIER_ZONE_DELAY && now - pressure.starving_since_us < STARVED_REFUSE_US;
+    if (now < pressure.starved_until_us) return starved_again(now);
+    int exhausted = 0;
+    uint64_t gone = shrink(bytes, 0);
+    if (gone < bytes) {
+        gone += tier_write_demote(PAGE_TAG_DRAM, bytes - gone, now + turn_us(), &exhausted);
+        if (gone == 0) gone = shrink(bytes, 1);
     }
-    if (moved + shrunk > 0) pressure.starving_since_us = 0;
-    return shrunk > 0 || (moved > 0 && tier_write_has_room());
+    if ((gone == 0 && tier_manager.moves_in_flight == 0) || (exhausted && gone < bytes / TRICKLE_SHARE))
+        return starve(now, bytes, gone);
+    if (gone > 0) pressure.starving_since_us = 0;
+    return gone > 0 && tier_write_has_room();
 }
 
 static int demote_pmem(int64_t now) {
     const struct tier_device *pmem = &tier_manager.pmem;
+    int exhausted;
     uint64_t target = pmem->now.bytes_max / 100 * TIER_PMEM_TARGET_PERCENT;
     uint64_t over = tier_write_occupied(pmem) - target, least = TIER_BATCH_OPERATIONS_MAX * 4096u;
     /* What is in flight is not subtracted from the device's numbers: ask for little at a time. */
     if (tier_write_inflight_bytes() > tier_pressure_share(32, 128u << 10, TIER_WRITE_INFLIGHT_BYTES / 2))
         return 0;
     uint64_t moved =
-        tier_write_demote(PAGE_TAG_PMEM, over < least ? over : least, now + TIER_TURN_US_MAX / 4);
+        tier_write_demote(PAGE_TAG_PMEM, over < least ? over : least, now + TIER_TURN_US_MAX / 4, &exhausted);
     return moved > 0 && moved < over && tier_write_has_room();
 }
 
@@ -397,7 +428,7 @@ static const char *refusal(void) {
     /* With the policy evict, full is a matter of the next turn unless there is nothing that may be evicted:
      * then also starving. */
     if (lowest->full_since_us != 0 && tier_manager.full_policy == TIER_FULL_ERROR) return lowest->write_full;
-    if (pressure.starving_since_us != 0 && now - pressure.starving_since_us > STARVED_REFUSE_US) {
+    if (starved_for(STARVED_REFUSE_US)) {
         if (lowest->full_since_us != 0) return lowest->write_full;
         return "-OOM command not allowed when used memory > 'maxmemory': keys and buffers alone fill it, and "
                "no value is left to move to the tiers. Raise maxmemory";
@@ -417,10 +448,10 @@ enum tier_admission tier_admit(int64_t *delay_us_out, const char **message_out) 
     unsigned gate_permille = pressure.memory_max > 0 ? gate() : 0;
     if (pressure.zone < TIER_ZONE_DELAY && gate_permille == 0) return TIER_ADMIT;
     if (pressure.zone == TIER_ZONE_LIMIT || gate_permille >= 1000) {
-        evict_keys();
+        int evicting = evict_keys();
         if (nothing_to_give()) return TIER_ADMIT;
         pressure.told_to_wait = 1;
-        *message_out = pressure.zone == TIER_ZONE_LIMIT ? refusal() : NULL;
+        *message_out = pressure.zone == TIER_ZONE_LIMIT && !evicting ? refusal() : NULL;
         if (*message_out != NULL)
             pressure.refused++;
         else
@@ -428,7 +459,7 @@ enum tier_admission tier_admit(int64_t *delay_us_out, const char **message_out) 
         return *message_out != NULL ? TIER_REFUSE : TIER_PARK;
     }
     uint64_t over = 0;
-    if (pressure.used > pressure.high)
+    if (pressure.used > pressure.high && !starved_for(STARVED_PASS_US) && refusal() == NULL)
         over = (pressure.used - pressure.high) * 1000 / (pressure.limit - pressure.high + 1);
     if (over < gate_permille) over = gate_permille;
     pressure.debt_us += (int64_t)over * DELAY_US_MAX / 1000;

@@ -517,14 +517,15 @@ static int demote_batch(enum page_tag from, uint64_t bytes, int64_t deadline_us,
     return *moved_inout > before ? 0 : FIRN_ENOTFOUND;
 }
 
-uint64_t tier_write_demote(enum page_tag from, uint64_t bytes, int64_t deadline_us) {
+uint64_t tier_write_demote(enum page_tag from, uint64_t bytes, int64_t deadline_us, int *exhausted_out) {
     uint64_t moved = 0;
     int stop = 0;
     while (!stop && moved < bytes && tier_write_has_room()) {
         stop = demote_batch(from, bytes, deadline_us, &moved);
         if (stop == FIRN_ENOSPACE && may_evict(from)) stop = !evict_for(EVICT_BYTES, deadline_us);
-        if (clock_monotonic_us() >= deadline_us) stop = FIRN_EAGAIN;
+        if (!stop && clock_monotonic_us() >= deadline_us) stop = FIRN_EAGAIN;
     }
     tier_write_flush();
+    *exhausted_out = stop == FIRN_ENOTFOUND;
     return moved;
 }

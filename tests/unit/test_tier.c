@@ -475,6 +475,42 @@ static void test_keys_alone(void **state) {
     finish();
 }
 
+/* Between high and limit, where waiting gains nothing: nobody is delayed, though what is just being written
+ * can be demoted. Where there is something to demote again, writers are. */
+static void test_nothing_to_wait_for(void **state) {
+    (void)state;
+    const char *message = NULL;
+    int64_t delay_us;
+    start(64 * MIB);
+    fake_init(200);
+    int64_t until = clock_monotonic_us() + 30 * 1000000ll;
+    for (unsigned in_a_row = 0; in_a_row < 1000; fake_turn()) {
+        assert_true(clock_monotonic_us() < until);
+        if (tier_zone() < TIER_ZONE_DELAY && fake.ballast_count < 64) {
+            fake.ballast[fake.ballast_count++] = memory_alloc(MIB);
+        } else if (tier_zone() > TIER_ZONE_DELAY) {
+            memory_free(fake.ballast[--fake.ballast_count]);
+        } else {
+            fake_set(0, 100);
+            in_a_row = tier_admit(&delay_us, &message) == TIER_ADMIT ? in_a_row + 1 : 0;
+        }
+    }
+    while (fake.ballast_count > 30)
+        memory_free(fake.ballast[--fake.ballast_count]);
+    fake_turn();
+    assert_int_equal(tier_zone(), TIER_ZONE_FREE);
+    unsigned key = 0;
+    enum tier_admission admission;
+    while ((admission = tier_admit(&delay_us, &message)) == TIER_ADMIT && key < 20000) {
+        fake_set(key++ % 200, 200000);
+        if (key % 10 == 0) fake_turn();
+    }
+    assert_int_equal(admission, TIER_DELAY);
+    while (fake.ballast_count > 0)
+        memory_free(fake.ballast[--fake.ballast_count]);
+    finish();
+}
+
 /* Writes fail: values stay; after a second writers hear of it; once it works again nothing is missing. */
 static void test_broken(void **state) {
     (void)state;
@@ -650,6 +686,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_pmem_to_nvme, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nothing_to_wait_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_broken, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_errors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stress, setup, teardown),

@@ -30,13 +30,14 @@
 #include "tiering/tier.h"
 #include "types/type.h"
 
-#define WINDOW_MAX          512u      /* candidates ranked in one call */
-#define WINDOW_BUCKETS      1024u     /* buckets swept in one call */
-#define WINDOW_FACTOR       5u        /* candidates per victim wanted, at least */
-#define BATCH_SLOTS         64u       /* entries prefetched before they are looked at */
-#define GAIN_BYTES_MIN      24u       /* an inline value that is not longer stays: a stub needs 8 bytes */
-#define OBJECT_TRIES        8u        /* objects asked in one call */
-#define OBJECT_SCAN         64u       /* pages looked at in one of them */
+#define WINDOW_MAX          512u  /* candidates ranked in one call */
+#define WINDOW_BUCKETS      1024u /* buckets swept in one call */
+#define WINDOW_FACTOR       5u    /* candidates per victim wanted, at least */
+#define BATCH_SLOTS         64u   /* entries prefetched before they are looked at */
+#define GAIN_BYTES_MIN      24u   /* an inline value that is not longer stays: a stub needs 8 bytes */
+#define OBJECT_TRIES        8u    /* objects asked in one call */
+#define OBJECT_SCAN         64u   /* pages taken from one of them */
+#define OBJECT_SCAN_MAX     4096u /* looked at to find so many: what is in DRAM may be next to each other */
 #define CLOCK_IDLE_MAX      0xffffffu /* seconds, so that a rank holds it */
 #define NAMED_KEY_BYTES_MAX 1024u     /* entries with longer keys do not sink (db_sink.c) */
 
@@ -201,7 +202,8 @@ static unsigned collect_pages(int from, struct tier_victim *out, unsigned wanted
         if (object == NULL || object->pinned) continue; /* EV1 */
         if (from == PAGE_TAG_DRAM && object->pages_dram == 0) continue;
         unsigned limit = room - count < OBJECT_SCAN ? room - count : OBJECT_SCAN;
-        unsigned got = type_ops((enum type_id)object->type)->victims(object, from, OBJECT_SCAN, found, limit);
+        unsigned got =
+            type_ops((enum type_id)object->type)->victims(object, from, OBJECT_SCAN_MAX, found, limit);
         for (unsigned i = 0; i < got; i++, count++) {
             page_victim(object, &found[i], &window_pages[count]);
             window[count] = (struct candidate){.rank = window_pages[count].rank, .index = count};

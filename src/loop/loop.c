@@ -467,6 +467,12 @@ static void run_again_list(struct loop *loop) {
     }
 }
 
+static void finish_turn(struct loop *loop) {
+    run_again_list(loop);
+    loop__timers_run(loop, loop->awake_us / 1000);
+    finish_closing(loop);
+}
+
 void loop_run(struct loop *loop, int (*before_sleep)(void *ctx), void *ctx) {
     FIRN_ASSERT(loop->magic == LOOP_MAGIC);
     int64_t awake_us = clock_monotonic_us();
@@ -483,10 +489,14 @@ void loop_run(struct loop *loop, int (*before_sleep)(void *ctx), void *ctx) {
         loop->stats.sleeps += !busy;
         loop->ops->wait(loop->backend, !busy, loop->want, COALESCE_US);
         awake_us = loop->awake_us;
-        run_again_list(loop);
-        loop__timers_run(loop, awake_us / 1000);
-        finish_closing(loop);
+        finish_turn(loop);
     }
+}
+
+void loop_poll(struct loop *loop) {
+    FIRN_ASSERT(loop->magic == LOOP_MAGIC);
+    loop->ops->wait(loop->backend, 0, 1, COALESCE_US);
+    finish_turn(loop);
 }
 
 void loop__awake(struct loop *loop) {

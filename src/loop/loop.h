@@ -7,7 +7,7 @@
  *
  * L1 Every send that did not finish at once gets exactly one callback, also when the socket is closed
  *    (-ECANCELED).
- * L2 Callbacks run only from loop_run, never from inside another loop_ call.
+ * L2 Callbacks run only from loop_run and loop_poll, never from inside another loop_ call.
  * L3 Buffers lent to loop_send stay untouched by the caller until it has finished.
  * L4 The thread that calls loop_create is the one that calls everything else; create after fork.
  */
@@ -39,6 +39,8 @@ const char *loop_backend_name(const struct loop *loop); /* "io_uring" or "epoll"
  * this time. clock_update is called in every turn after the sleep. */
 void loop_run(struct loop *loop, int (*before_sleep)(void *ctx), void *ctx);
 void loop_stop(struct loop *loop);
+/* Within ${before_sleep}, which takes long: take the events that are there, without sleeping. */
+void loop_poll(struct loop *loop);
 /* Make loop_run go round once more; any thread, async-signal-safe. */
 void loop_wake(struct loop *loop);
 /* An eventfd that does what loop_wake does when it is signaled, for the kernel to signal. The loop's: not to

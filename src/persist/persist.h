@@ -32,6 +32,7 @@ struct persist_config {
     int64_t key_save_delay_us, key_load_delay_us; /* tests; negative -n: 1 us for one key of n */
     uint64_t load_step_bytes;                     /* loading-process-events-interval-bytes */
     const char *redis_version;                    /* for the file's head */
+    int (*serve)(void); /* called now and then during a load: clients; nonzero: stop loading. May be NULL */
 };
 extern struct persist_config persist_config;
 
@@ -70,7 +71,8 @@ struct persist_load;
 /* Open the configured file and read its head. FIRN_ENOTFOUND: there is none (not logged). Otherwise failures
  * are logged. */
 FIRN_MUST_USE int persist_load_begin(unsigned flags, struct persist_load **load_out);
-/* Load about ${bytes}: 1 there is more, 0 all loaded (counts logged), or an error, logged. */
+/* Load about ${bytes}: 1 there is more, 0 all loaded (counts logged), or an error, logged; FIRN_ECLOSED:
+ * persist_config.serve wanted no more. */
 FIRN_MUST_USE int persist_load_step(struct persist_load *load, uint64_t bytes);
 /* End it, wherever it is. NULL is a no-op. */
 void persist_load_end(struct persist_load *load);

@@ -24,6 +24,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/limits.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "ds/rdb_format.h"
@@ -31,14 +32,20 @@
 #include "keyspace/evict.h"
 #include "page/fault.h"
 #include "persist/persist_internal.h"
+#include "persist/rdb_spill.h"
 #include "tiering/tier.h"
 #include "types/type.h"
 
 #define HEADER_BYTES       9u
-#define CHECKSUM_VERSION   5u /* files have one from here on */
-#define ROOM_TRIES         1000
+#define CHECKSUM_VERSION   5u    /* files have one from here on */
+#define ROOM_PATIENCE_US   50000 /* without any progress */
 #define ROOM_WAIT_US       50
-#define ROOM_ELEMENTS      64u /* plain forms make room this often */
+#define ROOM_ELEMENTS      64u          /* room is made this often, */
+#define ROOM_LOOK          4u           /* and, looked at this often, */
+#define ROOM_BYTES         (256u << 10) /* when memory grew by so much */
+#define SERVE_EVERY_US     20000
+#define SPILL_FROM         8u  /* a collection of this share of maxmemory is spilled */
+#define SPILL_SHARE        16u /* spilling takes this share for buffers, coming back as much and an index */
 #define MODULE_NAME_LENGTH 9u
 
 struct persist_load {
@@ -84,21 +91,133 @@ static int short_read(const struct persist_load *load, const char *what) {
 
 /* --- room --- */
 
-static unsigned elements;
+static struct {
+    unsigned elements;
+    size_t used;      /* memory when room was made last */
+    int starved;      /* nothing was left to move down */
+    int64_t serve_us; /* clients are due then */
+    int said;         /* that memory is too small */
+    struct rdb_spill *spill;
+} room;
 
-/* Let demotion catch up while memory is short. Runs no commands: parked clients are only marked. */
-static void make_room(void) {
-    if (!tier_enabled()) return;
-    for (int i = 0; i < ROOM_TRIES; i++) {
-        (void)tier_turn();
-        tier_complete();
-        if (tier_zone() < TIER_ZONE_DELAY) return;
-        (void)usleep(ROOM_WAIT_US);
-    }
+static int serve(void) {
+    if (persist_config.serve == NULL || clock_monotonic_us() < room.serve_us) return 0;
+    int stop = persist_config.serve();
+    room.serve_us = clock_monotonic_us() + SERVE_EVERY_US;
+    return stop ? FIRN_ECLOSED : 0;
 }
 
-static void make_room_sometimes(void) {
-    if (++elements % ROOM_ELEMENTS == 0) make_room();
+/* Nothing that could be moved down is left, and memory is still short: as in Redis, a load goes on whatever
+ * maxmemory says, and does not wait again until there is room. */
+static void starve(void) {
+    room.starved = 1;
+    if (room.said) return;
+    room.said = 1;
+    log_warning(
+        "The keys of the RDB file %s, and what they need beside their values, take more memory than "
+        "maxmemory allows: loading goes on beyond it. Raise maxmemory.",
+        persist_config.file_name);
+}
+
+/* Let demotion catch up while memory is short: as long as much is on its way to a device, or memory falls.
+ * Runs no commands: parked clients are only marked. */
+static int make_room(void) {
+    struct tier_totals totals;
+    uint64_t before = UINT64_MAX;
+    int64_t patience_us = clock_monotonic_us() + ROOM_PATIENCE_US;
+    for (;;) {
+        clock_update(); /* what came first becomes idle, and old */
+        (void)tier_turn();
+        tier_complete();
+        if (tier_zone() < TIER_ZONE_DELAY) {
+            room.starved = 0;
+            return 0;
+        }
+        tier_totals(&totals);
+        if (totals.memory_used + ROOM_BYTES <= before || totals.write_bytes_in_flight >= ROOM_BYTES) {
+            before = totals.memory_used;
+            patience_us = clock_monotonic_us() + ROOM_PATIENCE_US;
+        } else if (room.starved || clock_monotonic_us() > patience_us) {
+            break;
+        }
+        int stop = serve();
+        if (stop != 0) return stop;
+        (void)usleep(ROOM_WAIT_US);
+    }
+    starve();
+    return 0;
+}
+
+static int make_room_sometimes(void) {
+    size_t used = 0;
+    if (++room.elements % ROOM_ELEMENTS != 0 &&
+        (room.elements % ROOM_LOOK != 0 || (used = memory_used()) < room.used + ROOM_BYTES))
+        return 0;
+    room.used = used != 0 ? used : memory_used();
+    int stop = serve();
+    if (stop != 0 || !tier_enabled()) return stop;
+    stop = make_room();
+    room.used = memory_used();
+    return stop;
+}
+
+/* --- collections larger than memory (rdb_spill.h) --- */
+
+static int spill_failed(int error) {
+    if (error == FIRN_ESYSTEM)
+        log_warning(
+            "Loading the RDB file %s: the temporary file in which a collection larger than memory is "
+            "sorted cannot be written or read: %s",
+            persist_config.file_name, strerror(errno));
+    return error;
+}
+
+static int spill(uint64_t hash, const struct type_spilled *element) {
+    return spill_failed(rdb_spill_add(room.spill, hash, element));
+}
+
+/* Whether there is a file to spill to. */
+static int spill_ready(void) {
+    struct tier_totals totals;
+    if (room.spill != NULL) return 1;
+    tier_totals(&totals);
+    room.spill =
+        rdb_spill_create(totals.memory_max / SPILL_SHARE / RDB_SPILL_PARTS, totals.memory_max / SPILL_SHARE);
+    if (room.spill != NULL) return 1;
+    log_warning(
+        "Loading the RDB file %s: a collection larger than memory loads slowly, as no temporary file "
+        "to sort it can be created beside it: %s",
+        persist_config.file_name, strerror(errno));
+    type_part_hooks.spill_pages = 0;
+    return 0;
+}
+
+static void spill_end(void) {
+    rdb_spill_destroy(room.spill);
+    room.spill = NULL;
+}
+
+static int unspill(type_spilled_receive *receive, void *ctx) {
+    int error = spill_failed(rdb_spill_take(room.spill, receive, ctx));
+    spill_end();
+    return error;
+}
+
+static void room_begin(void) {
+    struct tier_totals totals;
+    tier_totals(&totals);
+    type_part_hooks.make_room = make_room_sometimes;
+    room.used = memory_used();
+    if (!tier_enabled() || totals.memory_max == 0) return;
+    uint64_t pages = totals.memory_max / SPILL_FROM / COLLECTION_PAGE_BYTES_MAX;
+    type_part_hooks.spill_ready = spill_ready;
+    type_part_hooks.spill = spill;
+    type_part_hooks.unspill = unspill;
+    type_part_hooks.spill_pages = pages < UINT32_MAX ? (uint32_t)pages + 1 : UINT32_MAX;
+}
+
+static void room_end(void) {
+    type_part_hooks = (struct type_part_hooks){0};
 }
 
 /* --- begin --- */
@@ -205,6 +324,7 @@ void persist__load_counts(const struct persist_load *load, struct persist__load_
 
 void persist_load_end(struct persist_load *load) {
     if (load == NULL) return;
+    spill_end();
     if (load->is_mapped) munmap((void *)(uintptr_t)load->data, load->size);
     bytes_builder_fini(&load->scratch);
     bytes_builder_fini(&load->scratch_2);
@@ -417,12 +537,17 @@ static int load_key(struct persist_load *load, uint8_t type) {
     struct fault_set *set = fault_suspend(); /* what of it went down meanwhile is read blocking */
     int error = ops->decode(key, type, body, &consumed, 1, &entry);
     fault_resume(set);
+    spill_end();
     if (error == FIRN_ENOTFOUND) {
         load->empty++;
         log_notice("rdbLoadObject skipping empty key: %.*s", (int)(key.size > 100 ? 100 : key.size),
                    (const char *)key.data);
     } else if (error == FIRN_ENOMEM) {
         return fail(load, "no memory for the value (%s) of the key at offset %zu", rdb_type_name(type), at);
+    } else if (error == FIRN_ECLOSED || error == FIRN_ESYSTEM) {
+        return error; /* logged */
+    } else if (error == FIRN_EIO) {
+        return fail(load, "the tier that the value of the key at offset %zu went to cannot be read", at);
     } else if (error != 0) {
         return fail(
             load,
@@ -436,7 +561,7 @@ static int load_key(struct persist_load *load, uint8_t type) {
     if (error == 0) error = keep(load, entry);
     if (error == FIRN_ENOTFOUND) error = 0;
     load->expiry_ms = load->idle_seconds = load->frequency = -1;
-    make_room_sometimes();
+    if (error == 0) error = make_room_sometimes();
     if ((load->flags & PERSIST_LOAD_DELAY) && persist_config.key_load_delay_us != 0)
         persist__key_delay(persist_config.key_load_delay_us);
     return error;
@@ -525,11 +650,11 @@ int persist_load_step(struct persist_load *load, uint64_t bytes) {
     size_t begin = offset(load);
     int error = 0;
     FIRN_ASSERT(!load->done);
-    type_part_hooks.make_room = make_room_sometimes;
+    room_begin();
     rdb_packed_strict = persist_config.sanitize_load;
     while (error == 0 && !load->done && offset(load) - begin < bytes)
         error = load_part(load);
-    type_part_hooks.make_room = NULL;
+    room_end();
     rdb_packed_strict = 0;
     if (persist_config.checksum && !load->done) add_to_checksum(load);
     persist_status.loading_done_bytes = offset(load);

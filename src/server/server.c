@@ -134,6 +134,16 @@ static int start_loading(void) {
     return status;
 }
 
+/* Clients while one key loads long: persist_config.serve. */
+static int serve_while_loading(void) {
+    loop_poll(server_state.loop);
+    clock_update();
+    handle_signal();
+    dispatch_turn();
+    (void)net_turn();
+    return server_state.stopping;
+}
+
 static void stop_loading(void) {
     persist_load_end(load);
     load = NULL;
@@ -142,9 +152,12 @@ static void stop_loading(void) {
 
 /* One step of the load; nonzero while there is more. */
 static int load_some(void) {
+    persist_config.serve = serve_while_loading;
     int status = persist_load_step(load, persist_config.load_step_bytes);
+    persist_config.serve = NULL;
     if (status > 0) return 1;
     stop_loading();
+    if (status == FIRN_ECLOSED) return 0; /* shut down meanwhile */
     if (status == 0) {
         if (when_ready != NULL) when_ready();
         return 0;

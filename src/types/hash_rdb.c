@@ -184,6 +184,11 @@ static int hash_decode_deadline(uint64_t stored, int64_t base_ms, int64_t *expir
     return 0;
 }
 
+static int hash_decode_spilled(const struct type_spilled *element, void *run) {
+    int error = hash_decode_add(run, element->name, element->value, element->number);
+    return error == 0 ? type_decode_part() : error;
+}
+
 /* 4, 22, 24. */
 static int hash_decode_plain(struct decode_run *run, int with_deadlines, int64_t base_ms) {
     uint64_t count;
@@ -192,6 +197,7 @@ static int hash_decode_plain(struct decode_run *run, int with_deadlines, int64_t
     if (count == 0) return FIRN_ENOTFOUND;
     if (count > UINT32_MAX) return FIRN_ECORRUPT;
     hash_expect(run->entry, count, 0);
+    int spilled = 0;
     for (uint64_t i = 0; i < count; i++) {
         uint64_t stored = 0;
         int64_t expiry_ms;
@@ -200,11 +206,14 @@ static int hash_decode_plain(struct decode_run *run, int with_deadlines, int64_t
         if (error == 0) error = hash_decode_deadline(stored, base_ms, &expiry_ms);
         if (error == 0) error = rdb_read_string(&run->reader, &run->field, PACKED_BYTES_MAX, &field);
         if (error == 0) error = rdb_read_string(&run->reader, &run->value, PACKED_BYTES_MAX, &value);
-        if (error == 0) error = hash_decode_add(run, field, value, expiry_ms);
+        if (error == 0 && (spilled = type_decode_spills(run->entry)))
+            error = type_decode_spill(field, value, expiry_ms);
+        else if (error == 0)
+            error = hash_decode_add(run, field, value, expiry_ms);
+        if (error == 0) error = type_decode_part();
         if (error != 0) return error;
-        type_decode_part();
     }
-    return 0;
+    return spilled ? type_decode_unspill(hash_decode_spilled, run) : 0;
 }
 
 /* The next element, copied to ${scratch}: 1, 0 at the end, or an error. */
@@ -285,7 +294,7 @@ int hash__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *
         type_hash_ops.free_value(run.entry);
         entry_free(run.entry);
         *consumed_out = body.size - run.reader.left;
-        return error == FIRN_ENOMEM || error == FIRN_ENOTFOUND ? error : FIRN_ECORRUPT;
+        return type_decode_error(error);
     }
     /* Packed forms stay packed by number of fields alone, as in Redis. */
     hash_expect(run.entry, run.entry->size, 0);

@@ -110,7 +110,7 @@ static int decode_plain(struct decode_run *run) {
         struct bytes element;
         error = rdb_read_string(&run->reader, &run->scratch, LIST_ELEMENT_BYTES_MAX, &element);
         if (error == 0) error = list_push(run->entry, LIST_TAIL, element);
-        type_decode_part();
+        if (error == 0) error = type_decode_part();
     }
     run->pieces = 1;
     return error;
@@ -147,7 +147,7 @@ static int decode_nodes(struct decode_run *run, uint8_t rdb_type) {
     for (uint64_t i = 0; error == 0 && i < nodes; i++) {
         error =
             rdb_type == RDB_TYPE_LIST_QUICKLIST ? decode_packed(run, RDB_PACKED_ZIPLIST) : decode_node(run);
-        type_decode_part();
+        if (error == 0) error = type_decode_part();
     }
     return error;
 }
@@ -170,7 +170,7 @@ int list__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *
     if (error != 0) {
         type_list_ops.free_value(run.entry);
         entry_free(run.entry);
-        return error == FIRN_ENOMEM || error == FIRN_ENOTFOUND ? error : FIRN_ECORRUPT;
+        return type_decode_error(error);
     }
     list_settle_encoding(run.entry, run.pieces);
     *entry_out = run.entry;

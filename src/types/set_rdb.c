@@ -113,7 +113,13 @@ static int set_decode_add(struct decode_run *run, struct bytes member, unsigned 
     return error == 0 && !added ? FIRN_ECORRUPT : error; /* twice */
 }
 
+static int set_decode_spilled(const struct type_spilled *element, void *run) {
+    int error = set_decode_add(run, element->name, 0);
+    return error == 0 ? type_decode_part() : error;
+}
+
 static int set_decode_plain(struct decode_run *run) {
+    int spilled = 0;
     uint64_t count;
     int error = rdb_read_length(&run->reader, &count);
     if (error != 0) return error;
@@ -124,10 +130,13 @@ static int set_decode_plain(struct decode_run *run) {
     for (uint64_t i = 0; error == 0 && i < count; i++) {
         struct bytes member;
         error = rdb_read_string(&run->reader, &run->scratch, PACKED_BYTES_MAX, &member);
-        if (error == 0) error = set_decode_add(run, member, 0);
-        type_decode_part();
+        if (error == 0 && (spilled = type_decode_spills(run->entry)))
+            error = type_decode_spill(member, bytes_of(NULL, 0), 0);
+        else if (error == 0)
+            error = set_decode_add(run, member, 0);
+        if (error == 0) error = type_decode_part();
     }
-    return error;
+    return error == 0 && spilled ? type_decode_unspill(set_decode_spilled, run) : error;
 }
 
 static int64_t set_decode_number(const uint8_t *at, uint32_t width) {
@@ -187,7 +196,7 @@ int set__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *c
         type_set_ops.free_value(run.entry);
         entry_free(run.entry);
         *consumed_out = body.size - run.reader.left;
-        return error == FIRN_ENOMEM || error == FIRN_ENOTFOUND ? error : FIRN_ECORRUPT;
+        return type_decode_error(error);
     }
     *consumed_out = body.size - run.reader.left;
     *entry_out = run.entry;

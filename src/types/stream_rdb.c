@@ -204,8 +204,8 @@ static int check_node(struct bytes payload, struct stream_id node_id, struct nod
 static int decode_node(struct decode_run *run) {
     struct bytes raw, payload;
     struct node_sum sum;
-    type_decode_part();
-    int error = rdb_read_string(&run->reader, &run->scratch, 16, &raw);
+    int error = type_decode_part();
+    if (error == 0) error = rdb_read_string(&run->reader, &run->scratch, 16, &raw);
     if (error != 0) return error;
     if (raw.size != 16) return FIRN_ECORRUPT;
     struct stream_id id = {__builtin_bswap64(bytes_load64(raw.data)),
@@ -340,7 +340,7 @@ int stream__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t
     if (error != 0) {
         type_stream_ops.free_value(run.entry);
         entry_free(run.entry);
-        return error == FIRN_ENOMEM ? error : FIRN_ECORRUPT;
+        return error == FIRN_ENOTFOUND ? FIRN_ECORRUPT : type_decode_error(error);
     }
     *consumed_out = body.size - run.reader.left;
     *entry_out = run.entry;

@@ -8,7 +8,9 @@
 
 #include "base/assert.h"
 #include "base/bytes_builder.h"
+#include "base/hash.h"
 #include "base/memory.h"
+#include "page/page.h"
 
 /* A type joins here: its ops, and below the RDB types it reads. */
 extern const struct type_ops type_string_ops;
@@ -88,8 +90,23 @@ int type_encode_part(struct bytes_builder *out, uint8_t rdb_type) {
     return type_part_hooks.take(out, rdb_type);
 }
 
-void type_decode_part(void) {
-    if (type_part_hooks.make_room != NULL) type_part_hooks.make_room();
+int type_decode_part(void) {
+    return type_part_hooks.make_room != NULL ? type_part_hooks.make_room() : 0;
+}
+
+int type_decode_spills(const struct entry *entry) {
+    if (type_part_hooks.spill_pages == 0 || page_ref_tag(entry_ref(entry)) != PAGE_TAG_OBJECT) return 0;
+    const struct object *object = page_ref_object(entry_ref(entry));
+    return object->pages >= type_part_hooks.spill_pages && type_part_hooks.spill_ready();
+}
+
+int type_decode_spill(struct bytes name, struct bytes value, int64_t number) {
+    struct type_spilled element = {.name = name, .value = value, .number = number};
+    return type_part_hooks.spill(hash_key(name), &element);
+}
+
+int type_decode_unspill(type_spilled_receive *receive, void *ctx) {
+    return type_part_hooks.unspill(receive, ctx);
 }
 
 static struct object **reaper;

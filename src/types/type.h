@@ -126,16 +126,46 @@ const struct type_ops *type_ops_for_rdb(uint8_t rdb_type);
  * that is not a single string), an encoder calls type_encode_part: when ${out} has grown long and a saver
  * waits for it, the saver takes what is there and empties ${out}. What was written before such a call cannot
  * be taken back; an error afterwards fails the whole save. 0, or the saver's error: return it. A decoder
- * calls type_decode_part between two elements, holding no page: a loader makes room.
+ * calls type_decode_part between two elements, holding no page: a loader makes room; FIRN_ECLOSED: it wants
+ * no more.
+ *
+ * A collection whose pages are in order of hash is not put together in the order of a file when it is larger
+ * than memory: from when type_decode_spills says so on, the decoder gives its elements to type_decode_spill
+ * and, after the last one, gets them back in order of hash (type_decode_unspill).
  */
 #define TYPE_ENCODE_PART_BYTES (1u << 20)
+struct type_spilled {
+    struct bytes name, value;
+    int64_t number; /* the decoder's own: a deadline, a score */
+};
+typedef int type_spilled_receive(const struct type_spilled *element, void *ctx);
 struct type_part_hooks {
     int (*take)(struct bytes_builder *out, uint8_t rdb_type);
-    void (*make_room)(void);
+    int (*make_room)(void);
+    uint32_t spill_pages;     /* a collection of so many pages is better spilled; 0: none is */
+    int (*spill_ready)(void); /* whether it can be */
+    int (*spill)(uint64_t hash, const struct type_spilled *element);
+    int (*unspill)(type_spilled_receive *receive, void *ctx);
 };
 extern struct type_part_hooks type_part_hooks; /* for src/persist */
 FIRN_MUST_USE int type_encode_part(struct bytes_builder *out, uint8_t rdb_type);
-void type_decode_part(void);
+FIRN_MUST_USE int type_decode_part(void);
+/* Whether what comes now for ${entry} is to be spilled. Once it says so it goes on saying it until unspill.
+ */
+int type_decode_spills(const struct entry *entry);
+FIRN_MUST_USE int type_decode_spill(struct bytes name, struct bytes value, int64_t number);
+FIRN_MUST_USE int type_decode_unspill(type_spilled_receive *receive, void *ctx);
+/* What a decoder that failed with ${error} returns: causes that are not in the payload, or FIRN_ECORRUPT. */
+static inline int type_decode_error(int error) {
+    switch (error) {
+    case FIRN_ENOMEM:
+    case FIRN_ENOTFOUND:
+    case FIRN_EIO:
+    case FIRN_ESYSTEM:
+    case FIRN_ECLOSED: return error;
+    default: return FIRN_ECORRUPT;
+    }
+}
 
 /* Detached large values wait here for freeing. Put: O(1), takes over ${object}. Run: frees about ${pages}
  * pages, nonzero when more is left. */

@@ -619,6 +619,24 @@ static int large_put(struct entry *entry, struct bytes member, double score, uns
     return error;
 }
 
+int zset__add_to_tree(struct entry *entry, struct bytes member, double score) {
+    struct zset_object *object = zset__object(entry);
+    struct score_key key = key_right_of(score, member);
+    struct score_path path;
+    int moved;
+    score_tree_find(&object->tree, &key, &path);
+    int error = leaf_insert(object, &path, score, member, &moved);
+    entry->size += error == 0;
+    return error;
+}
+
+int zset__add_to_members(struct entry *entry, struct bytes member, double score) {
+    struct zset_members__change change;
+    int error = zset_members__plan(zset__object(entry), hash_key(member), member, score, &change);
+    if (error == 0 && change.exists) error = FIRN_ECORRUPT;
+    return error == 0 ? zset_members__apply(&change, member, score) : error;
+}
+
 int zset_put(struct entry *entry, struct bytes member, double score, unsigned flags,
              enum zset_outcome *outcome_out, double *score_out) {
     if (zset__object(entry) != NULL) return large_put(entry, member, score, flags, outcome_out, score_out);

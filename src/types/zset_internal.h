@@ -84,6 +84,12 @@ FIRN_MUST_USE int zset_members__remove(struct zset_object *object, uint64_t hash
 /* The score in a value of a member page: 0 or FIRN_ECORRUPT. */
 FIRN_MUST_USE int zset_members__score(struct bytes value, double *score_out);
 
+/* --- a large sorted set in the making: the halves of an element one by one, all of both in the end --- */
+/* Into the order, where it may be twice. Counts it. */
+FIRN_MUST_USE int zset__add_to_tree(struct entry *entry, struct bytes member, double score);
+/* Into the member pages. FIRN_ECORRUPT: it is there. */
+FIRN_MUST_USE int zset__add_to_members(struct entry *entry, struct bytes member, double score);
+
 /* --- zset_rdb.c --- */
 int zset__encode(struct entry *entry, struct bytes_builder *out, uint8_t *rdb_type_out);
 int zset__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *consumed_out, int deep,

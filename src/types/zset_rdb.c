@@ -120,7 +120,27 @@ static int decode_score_text(struct rdb_reader *reader, double *score_out) {
     return error;
 }
 
+/* Half of an element of a sorted set larger than memory: its place in the order, which is that of the file;
+ * the other half is found by hash, and comes when all are there. */
+static int decode_by_score(struct decode_run *run, struct bytes member, double score) {
+    int64_t bits;
+    if (isnan(score) || run->entry->size == UINT32_MAX) return FIRN_ECORRUPT;
+    memcpy(&bits, &score, sizeof bits);
+    if (member.size > run->longest) run->longest = member.size;
+    int error = type_decode_spill(member, bytes_of(NULL, 0), bits);
+    return error == 0 ? zset__add_to_tree(run->entry, member, score) : error;
+}
+
+static int decode_spilled(const struct type_spilled *element, void *ctx) {
+    struct decode_run *run = ctx;
+    double score;
+    memcpy(&score, &element->number, sizeof score);
+    int error = zset__add_to_members(run->entry, element->name, score);
+    return error == 0 ? type_decode_part() : error;
+}
+
 static int decode_plain(struct decode_run *run, int is_text) {
+    int spilled = 0;
     uint64_t count;
     int error = rdb_read_length(&run->reader, &count);
     if (error != 0) return error;
@@ -137,9 +157,13 @@ static int decode_plain(struct decode_run *run, int is_text) {
             error = rdb_read_raw(&run->reader, sizeof score, &raw);
             if (error == 0) memcpy(&score, raw.data, sizeof score);
         }
-        if (error == 0) error = decode_add(run, member, score);
-        type_decode_part();
+        if (error == 0 && (spilled = type_decode_spills(run->entry)))
+            error = decode_by_score(run, member, score);
+        else if (error == 0)
+            error = decode_add(run, member, score);
+        if (error == 0) error = type_decode_part();
     }
+    if (error == 0 && spilled) error = type_decode_unspill(decode_spilled, run);
     if (error == 0) zset_settle_encoding(run->entry, run->longest);
     return error;
 }
@@ -186,7 +210,7 @@ int zset__decode(struct bytes key, uint8_t rdb_type, struct bytes body, size_t *
         type_zset_ops.free_value(run.entry);
         entry_free(run.entry);
         *consumed_out = body.size - run.reader.left;
-        return error == FIRN_ENOMEM || error == FIRN_ENOTFOUND ? error : FIRN_ECORRUPT;
+        return type_decode_error(error);
     }
     *consumed_out = body.size - run.reader.left;
     *entry_out = run.entry;

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import tempfile
 import time
@@ -687,6 +688,79 @@ class Large(WithFolder):
             self.assertEqual(c("GET", "key:%d" % i), (body + str(i)).encode())
             self.assertEqual(c("HGET", "hash", "field:%d" % i), ("w" * 100 + str(i)).encode())
         self.assertEqual(c("HLEN", "hash"), 60000)
+
+    COUNT = 300000
+
+    def write_collections(self, twice=False):
+        """A file with a hash, a set and a sorted set, each larger than memory will be, elements in no order of hash."""
+        def length(number):
+            return b"\x80" + struct.pack(">I", number)
+
+        def text(value):
+            return bytes([0x40 | len(value) >> 8, len(value) & 255]) + value
+
+        with open(os.path.join(self.folder, "dump.rdb"), "wb") as out:
+            out.write(b"REDIS0010\xfe\x00")
+            out.write(b"\x04" + text(b"hash") + length(self.COUNT))
+            for i in range(self.COUNT):
+                out.write(text(b"field:%d" % i) + text(b"h" * 60 + b"%d" % i))
+            out.write(b"\x02" + text(b"set") + length(self.COUNT))
+            for i in range(self.COUNT):
+                out.write(text(b"s" * 60 + b"member:%d" % (i - (twice and i == self.COUNT - 1))))
+            out.write(b"\x05" + text(b"zset") + length(self.COUNT))
+            for i in reversed(range(self.COUNT)):
+                out.write(text(b"z" * 30 + b"member:%d" % i) + struct.pack("<d", i / 2))
+            out.write(b"\xff" + bytes(8))
+
+    def test_collections_larger_than_memory(self):
+        """They load in any order of elements; clients are answered meanwhile."""
+        self.write_collections()
+        server = self.tiered("24mb")
+        c = server.client(timeout=300)
+        refused = longest = 0
+        while True:
+            begun = time.time()
+            answer = c.pipeline([("PING",)])[0]
+            longest = max(longest, time.time() - begun)
+            if answer == "PONG":
+                break
+            self.assertEqual(str(answer), "LOADING Redis is loading the dataset in memory")
+            refused += 1
+            time.sleep(0.005)
+        self.assertGreater(refused, 3)
+        if not firn.SANITIZED and firn.STRESS == "off":
+            self.assertLess(longest, 2)  # never the time of a whole collection
+            self.assertLess(int(server.info()["used_memory_peak"]), 24 * 2 ** 20 * 1.1)
+        self.assertEqual([c("HLEN", "hash"), c("SCARD", "set"), c("ZCARD", "zset")], [self.COUNT] * 3)
+        for i in random.Random(1).sample(range(self.COUNT), 200):
+            self.assertEqual(c("HGET", "hash", "field:%d" % i), b"h" * 60 + b"%d" % i)
+            self.assertEqual(c("SISMEMBER", "set", b"s" * 60 + b"member:%d" % i), 1)
+            self.assertEqual(c("ZSCORE", "zset", b"z" * 30 + b"member:%d" % i), str(i / 2).replace(".0", "").encode())
+            self.assertEqual(c("ZRANK", "zset", b"z" * 30 + b"member:%d" % i), i)
+        self.assertEqual(c("ZREM", "zset", b"z" * 30 + b"member:5"), 1)
+        self.assertEqual(c("ZCOUNT", "zset", "-inf", "+inf"), self.COUNT - 1)
+        self.assertEqual([name for name in os.listdir(self.folder) if name.startswith("temp-")], [])
+
+    def test_an_element_twice(self):
+        """Where it comes in, in which order, makes no difference."""
+        self.write_collections(twice=True)
+        server = self.tiered("24mb")
+        self.assertEqual(server.wait_exit(), 1)
+        self.assertIn("integrity check failed", server.text())
+
+    def test_a_stop_within_a_collection(self):
+        self.write_collections()
+        before = self.file()
+        for command in ("SHUTDOWN", signal.SIGTERM):
+            server = self.tiered("24mb")
+            c = server.client(timeout=300)
+            if command == "SHUTDOWN":
+                c.send("SHUTDOWN")
+            else:
+                server.process.send_signal(command)
+            self.assertEqual(server.wait_exit(), 0)
+            self.assertEqual(self.file(), before)
+            shutil.rmtree(os.path.join(self.folder, "nvme"))
 
 
 if __name__ == "__main__":

@@ -174,20 +174,37 @@ void call_must_finish(struct call *call) {
     fault_must_finish();
 }
 
-void call_rewrite(struct call *call, size_t argc, const struct bytes *argv) {
-    size_t bytes = argc * sizeof *argv;
+void (*call_propagated)(const struct call *call);
+
+void call_propagate(struct call *call, size_t argc, const struct bytes *argv) {
+    if (call_propagated == NULL) return;
+    size_t bytes = 0;
     for (size_t i = 0; i < argc; i++)
         bytes += argv[i].size;
-    struct bytes *copy = memory_alloc(bytes + 1);
-    uint8_t *to = (uint8_t *)(copy + argc);
+    struct call_form *form = memory_alloc(sizeof *form + argc * sizeof *argv + bytes), **end = &call->forms;
+    uint8_t *to = (uint8_t *)(form->argv + argc);
     for (size_t i = 0; i < argc; i++) {
         if (argv[i].size != 0) memcpy(to, argv[i].data, argv[i].size);
-        copy[i] = bytes_of(to, argv[i].size);
+        form->argv[i] = bytes_of(to, argv[i].size);
         to += argv[i].size;
     }
-    memory_free(call->rewritten_argv);
-    call->rewritten_argv = copy;
-    call->rewritten_argc = argc;
+    form->argc = argc;
+    form->next = NULL;
+    if (call->forms != NULL) end = &call->forms_last->next;
+    *end = call->forms_last = form;
+}
+
+void call_rewrite(struct call *call, size_t argc, const struct bytes *argv) {
+    call_forms_free(call);
+    call_propagate(call, argc, argv);
+}
+
+void call_forms_free(struct call *call) {
+    for (struct call_form *form = call->forms, *next; form != NULL; form = next) {
+        next = form->next;
+        memory_free(form);
+    }
+    call->forms = NULL;
 }
 
 void call_redact(struct call *call, size_t index) {

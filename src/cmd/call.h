@@ -30,6 +30,13 @@
 struct client;
 struct command;
 
+/* A command in the form in which it is propagated. */
+struct call_form {
+    struct call_form *next;
+    size_t argc;
+    struct bytes argv[];
+};
+
 struct call {
     struct client *client; /* never NULL */
     const struct command *command;
@@ -42,9 +49,9 @@ struct call {
     /* private to call.c and dispatch.c */
     uint64_t redacted; /* bit per argument that the slow log and MONITOR must not show */
     int no_propagation;
-    uint64_t inner_errors; /* errors replied by commands run inside, counted there */
-    size_t rewritten_argc; /* call_rewrite: counted memory, freed by the dispatcher */
-    struct bytes *rewritten_argv;
+    uint64_t inner_errors;   /* errors replied by commands run inside, counted there */
+    struct call_form *forms; /* call_rewrite, call_propagate: counted memory, freed by the dispatcher */
+    struct call_form *forms_last;
 };
 
 /* --- lookups with Redis's conventions --- */
@@ -110,9 +117,19 @@ void call_changed_elements(struct call *call, struct bytes key, uint64_t element
 void call_notify(struct call *call, unsigned event_class, const char *name, struct bytes key);
 /* H2. */
 void call_must_finish(struct call *call);
-/* Replicate/log this argv instead of the received one (deterministic form). Bytes are copied. For AOF and
- * replication (later); keep it right now. */
+/*
+ * Propagation: what AOF and replication are told of a command, in the form that does the same anywhere. A
+ * command that changed something (call->changes) is propagated as it came, unless it says otherwise here.
+ */
+/* Who listens; NULL: nobody. Told of each command that is over and changed something or has forms, but for
+ * call_no_propagation: in the forms (several: they belong together, as between MULTI and EXEC), or as it came
+ * if there are none. Commands inside EXEC come first, one by one, then EXEC. */
+extern void (*call_propagated)(const struct call *call);
+/* Propagate this argv instead of the received one. Bytes are copied. */
 void call_rewrite(struct call *call, size_t argc, const struct bytes *argv);
+/* Propagate this argv, too, behind the forms there are. */
+void call_propagate(struct call *call, size_t argc, const struct bytes *argv);
+void call_forms_free(struct call *call);
 /* Show "(redacted)" instead of argument ${index} (passwords) in the slow log and to MONITOR. */
 void call_redact(struct call *call, size_t index);
 /* Do not propagate this run. */

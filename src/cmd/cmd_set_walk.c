@@ -123,6 +123,7 @@ static void pop_receive(struct bytes member, void *ctx) {
 
 /* The members by name, so that it does the same elsewhere. */
 static void pop_rewrite(struct call *call, const struct popped *popped) {
+    if (call_propagated == NULL) return;
     struct bytes *argv = memory_alloc((popped->count + 2) * sizeof *argv);
     size_t begin = 0;
     argv[0] = bytes_of_text("SREM");

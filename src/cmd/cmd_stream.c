@@ -128,7 +128,7 @@ unsigned cmd_stream__format_id(struct stream_id id, char text_out[CMD_STREAM_ID_
 /* --- replies --- */
 
 void cmd_stream__reply_id(struct call *call, struct stream_id id) {
-    char text[CMD_STREAM_ID_TEXT_MAX + NUMBER_INT_TEXT_MAX];
+    char text[CMD_STREAM_ID_TEXT_MAX];
     reply_bulk(call->reply, bytes_of(text, cmd_stream__format_id(id, text)));
 }
 
@@ -306,33 +306,44 @@ static int choose_id(struct call *call, const struct stream *stream, const struc
     return refuse(call, "The ID specified in XADD is equal or smaller than the target stream top item");
 }
 
+/* What a trim by whole nodes has come down to, as the threshold of an exact one. */
+static unsigned format_threshold(const struct stream_trim *trim, const struct entry *entry,
+                                 char text_out[CMD_STREAM_ID_TEXT_MAX]) {
+    const struct stream *stream = stream_of(entry);
+    struct stream_place place;
+    if (trim->by == STREAM_TRIM_LENGTH) return number_format_uint(entry->size, text_out);
+    struct stream_id first = stream->first_id;
+    if (entry->size == 0)
+        first = trim->id;
+    else if (!stream->first_known && stream_index_first(&stream->index, &place))
+        first = stream_index_id(&stream->index, place);
+    return cmd_stream__format_id(first, text_out);
+}
+
 /* The command in its deterministic form: the ID as it came out, the trim as it was done. */
-static void rewrite_add(struct call *call, const struct add_options *options, struct stream_id id,
-                        const struct entry *entry) {
-    enum { ARGUMENTS_MAX = 64 };
-    struct bytes argv[ARGUMENTS_MAX];
-    char id_text[CMD_STREAM_ID_TEXT_MAX + NUMBER_INT_TEXT_MAX],
-        trim_text[CMD_STREAM_ID_TEXT_MAX + NUMBER_INT_TEXT_MAX];
+static void rewrite(struct call *call, const struct add_options *options, struct stream_id id,
+                    const struct entry *entry) {
+    char id_text[CMD_STREAM_ID_TEXT_MAX], trim_text[CMD_STREAM_ID_TEXT_MAX];
     int is_exact = options->trim.by == STREAM_TRIM_NONE || !options->trim.approximate;
-    if ((options->has_id && options->has_seq && is_exact) || call->argc > ARGUMENTS_MAX) return;
+    int has_id = options->id_place == call->argc || (options->has_id && options->has_seq);
+    if (call_propagated == NULL || (has_id && is_exact)) return;
+    struct bytes *argv = memory_alloc(call->argc * sizeof *argv);
     size_t argc = 0;
     for (size_t i = 0; i < call->argc; i++) {
         if (i > 1 && i < options->id_place && call_option(call, i, "limit")) {
             i++;
         } else if (!is_exact && i + 1 == options->threshold_place) {
             argv[argc++] = bytes_of_text("=");
+        } else if (!is_exact && i == options->threshold_place) {
+            argv[argc++] = bytes_of(trim_text, format_threshold(&options->trim, entry, trim_text));
+        } else if (i == options->id_place) {
+            argv[argc++] = bytes_of(id_text, cmd_stream__format_id(id, id_text));
         } else {
             argv[argc++] = call->argv[i];
         }
-        if (i == options->id_place) argv[argc - 1] = bytes_of(id_text, cmd_stream__format_id(id, id_text));
-        if (is_exact || i != options->threshold_place) continue;
-        const struct stream *stream = stream_of(entry);
-        unsigned size = options->trim.by == STREAM_TRIM_LENGTH
-                            ? number_format_uint(entry->size, trim_text)
-                            : cmd_stream__format_id(stream->first_id, trim_text);
-        argv[argc - 1] = bytes_of(trim_text, size);
     }
     call_rewrite(call, argc, argv);
+    memory_free(argv);
 }
 
 static int reply_add_failed(struct call *call, int error) {
@@ -354,8 +365,7 @@ static int finish_add(struct call *call, struct entry *entry, const struct add_o
         if (removed > 0) call_notify(call, NOTIFY_STREAM, "xtrim", key);
         if (error != 0) return error;
     }
-    if (!options->has_id || !options->has_seq || options->trim.by != STREAM_TRIM_NONE)
-        rewrite_add(call, options, id, entry);
+    rewrite(call, options, id, entry);
     return 0;
 }
 
@@ -418,6 +428,7 @@ int cmd_xtrim(struct call *call) {
     if (removed > 0) {
         call_changed_elements(call, call->argv[1], removed);
         call_notify(call, NOTIFY_STREAM, "xtrim", call->argv[1]);
+        rewrite(call, &options, CMD_STREAM_ID_MIN, entry);
     }
     if (error != 0) return error;
     reply_integer(call->reply, (int64_t)removed);

@@ -50,12 +50,21 @@ static int take(struct call *call, struct claim *claim, struct stream_id id, int
         pending->deliveries++;
     claim->consumer->active_ms = clock_cached_ms();
     cmd_stream__group_changed(call);
+    cmd_stream__propagate_claim(call, call->argv[1], claim->group, pending);
     if (claim->just_id) {
         cmd_stream__reply_id(call, id);
         return 0;
     }
     int is_there;
     return cmd_stream__reply_one(call, claim->entry, id, &is_there);
+}
+
+/* The entry of ${pending} is not there any more: nor is this. Others find that out when they are to claim it.
+ */
+static void drop(struct call *call, struct claim *claim, const struct stream_pending *pending) {
+    cmd_stream__propagate_claim(call, call->argv[1], claim->group, pending);
+    stream_pending_remove(claim->group, pending->id);
+    cmd_stream__group_changed(call);
 }
 
 /* --- XCLAIM --- */
@@ -119,19 +128,22 @@ static struct stream_id claim_id(const struct call *call, size_t place) {
     return id;
 }
 
-static int claim_one(struct call *call, struct claim *claim, struct stream_id id, uint64_t *sent_inout) {
+/* *changed_inout counts it if anything changed. */
+static int claim_one(struct call *call, struct claim *claim, struct stream_id id, uint64_t *sent_inout,
+                     uint64_t *changed_inout) {
     const struct stream_pending *pending = stream_pending_find(claim->group, id);
     int error = stream_has(claim->entry, id);
     if (error == FIRN_ENOTFOUND) {
         if (pending == NULL) return 0;
-        stream_pending_remove(claim->group, id);
-        cmd_stream__group_changed(call);
+        drop(call, claim, pending);
+        ++*changed_inout;
         return 0;
     }
     if (error != 0 || (pending == NULL && !claim->force)) return error;
     if (pending != NULL && claim->idle_ms > 0 && clock_cached_ms() - pending->delivered_ms < claim->idle_ms)
         return 0;
     ++*sent_inout;
+    ++*changed_inout;
     return take(call, claim, id, pending == NULL);
 }
 
@@ -152,13 +164,16 @@ int cmd_xclaim(struct call *call) {
     claim.consumer = cmd_stream__consumer(call, call->argv[1], claim.group, call->argv[3]);
     claim.consumer->seen_ms = clock_cached_ms();
     struct reply_later later = reply_later_open(call->reply, '*');
-    uint64_t sent = 0;
+    uint64_t sent = 0, changed = 0;
     for (size_t i = FIRST_ID; i < claim.ids_end; i++) {
-        int error = claim_one(call, &claim, claim_id(call, i), &sent);
+        int error = claim_one(call, &claim, claim_id(call, i), &sent, &changed);
         if (error != 0) return error;
     }
     reply_later_close(call->reply, later, sent);
-    if (moves_last && sent == 0) cmd_stream__group_changed(call);
+    if (moves_last && changed == 0) { /* else it was told with those */
+        cmd_stream__group_changed(call);
+        cmd_stream__propagate_group(call, call->argv[1], claim.group);
+    }
     return 0;
 }
 
@@ -223,8 +238,7 @@ static int auto_claim(struct call *call, struct claim *claim, int64_t count, str
         from = pending->id;
         int error = stream_has(claim->entry, from);
         if (error == FIRN_ENOTFOUND) {
-            stream_pending_remove(claim->group, from);
-            cmd_stream__group_changed(call);
+            drop(call, claim, pending);
             bytes_builder_append(deleted, &from, sizeof from);
             count--;
             continue;

@@ -29,6 +29,51 @@ struct stream_consumer *cmd_stream__consumer(struct call *call, struct bytes key
     return consumer;
 }
 
+void cmd_stream__propagate_claim(struct call *call, struct bytes key, const struct stream_group *group,
+                                 const struct stream_pending *pending) {
+    char id[CMD_STREAM_ID_TEXT_MAX], last[CMD_STREAM_ID_TEXT_MAX];
+    char time[NUMBER_INT_TEXT_MAX], deliveries[NUMBER_INT_TEXT_MAX];
+    if (call_propagated == NULL) return;
+    struct bytes argv[] = {
+        bytes_of_text("XCLAIM"),
+        key,
+        stream_group_name(group),
+        stream_consumer_name(group->slots[pending->consumer]),
+        bytes_of_text("0"),
+        bytes_of(id, cmd_stream__format_id(pending->id, id)),
+        bytes_of_text("TIME"),
+        bytes_of(time, number_format_int(pending->delivered_ms, time)),
+        bytes_of_text("RETRYCOUNT"),
+        bytes_of(deliveries, number_format_uint(pending->deliveries, deliveries)),
+        bytes_of_text("FORCE"),
+        bytes_of_text("JUSTID"),
+        bytes_of_text("LASTID"),
+        bytes_of(last, cmd_stream__format_id(group->last_id, last)),
+    };
+    call_propagate(call, sizeof argv / sizeof *argv, argv);
+}
+
+void cmd_stream__propagate_group(struct call *call, struct bytes key, const struct stream_group *group) {
+    char last[CMD_STREAM_ID_TEXT_MAX], read[NUMBER_INT_TEXT_MAX];
+    struct bytes argv[] = {
+        bytes_of_text("XGROUP"),
+        bytes_of_text("SETID"),
+        key,
+        stream_group_name(group),
+        bytes_of(last, cmd_stream__format_id(group->last_id, last)),
+        bytes_of_text("ENTRIESREAD"),
+        bytes_of(read, number_format_int(group->entries_read, read)),
+    };
+    call_propagate(call, sizeof argv / sizeof *argv, argv);
+}
+
+void cmd_stream__propagate_consumer(struct call *call, struct bytes key, const struct stream_group *group,
+                                    struct bytes consumer) {
+    struct bytes argv[] = {bytes_of_text("XGROUP"), bytes_of_text("CREATECONSUMER"), key,
+                           stream_group_name(group), consumer};
+    call_propagate(call, sizeof argv / sizeof *argv, argv);
+}
+
 /* --- XGROUP --- */
 
 struct group_options {
@@ -149,6 +194,7 @@ int cmd_xgroup_createconsumer(struct call *call) {
     CALL_TRY(find_group(call, &entry, &group));
     int is_new = stream_consumer_find(group, call->argv[4]) == NULL;
     cmd_stream__consumer(call, call->argv[2], group, call->argv[4]);
+    call->changes += (uint64_t)is_new; /* to be propagated */
     reply_integer(call->reply, is_new);
     return 0;
 }
@@ -211,6 +257,7 @@ int cmd_xack(struct call *call) {
         removed++;
         cmd_stream__group_changed(call);
     }
+    call->changes += (uint64_t)removed; /* to be propagated */
     reply_integer(call->reply, removed);
     return 0;
 }

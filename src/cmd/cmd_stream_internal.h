@@ -8,7 +8,7 @@
 
 #define CMD_STREAM_ID_MIN      ((struct stream_id){0, 0})
 #define CMD_STREAM_ID_MAX      ((struct stream_id){UINT64_MAX, UINT64_MAX})
-#define CMD_STREAM_ID_TEXT_MAX 44u
+#define CMD_STREAM_ID_TEXT_MAX (21u + NUMBER_INT_TEXT_MAX)
 
 /* --- IDs: 0, or FIRN_EINVALID (with the error replied unless said otherwise) --- */
 /* <ms> or <ms>-<seq>; ${seq}: what the missing part stands for. Nothing replied. */
@@ -48,6 +48,13 @@ void cmd_stream__group_changed(struct call *call);
 /* The consumer, made if there is none (then told, and saved). */
 struct stream_consumer *cmd_stream__consumer(struct call *call, struct bytes key, struct stream_group *group,
                                              struct bytes name);
+/* What others have to do for a group to become as this one is: a record as it stands (XCLAIM), the last ID
+ * and the counter (XGROUP SETID), that there is a consumer. */
+void cmd_stream__propagate_claim(struct call *call, struct bytes key, const struct stream_group *group,
+                                 const struct stream_pending *pending);
+void cmd_stream__propagate_group(struct call *call, struct bytes key, const struct stream_group *group);
+void cmd_stream__propagate_consumer(struct call *call, struct bytes key, const struct stream_group *group,
+                                    struct bytes consumer);
 /* The ID of the last entry there is; 0-0 if none. Reads the end of the stream. */
 FIRN_MUST_USE int cmd_stream__top(struct entry *entry, struct stream_id *id_out);
 

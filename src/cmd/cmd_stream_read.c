@@ -14,6 +14,7 @@
 #include "cmd/blocking.h"
 #include "cmd/cmd_stream_internal.h"
 #include "cmd/command.h"
+#include "net/client.h"
 
 #define SOURCES_INLINE 8u /* more streams than this in one command take memory */
 
@@ -183,9 +184,14 @@ static int decide(struct call *call, const struct read_options *options, struct 
         if (source->entry == NULL) continue;
         if (options->by_group) {
             static const struct stream_id new_ones = {UINT64_MAX, UINT64_MAX};
+            int is_new;
             source->is_history = stream_id_compare(source->after, new_ones) != 0;
             source->entry = db_changing(call->db, source->entry);
+            is_new = stream_consumer_find(source->group, options->consumer) == NULL;
             source->consumer = cmd_stream__consumer(call, source->key, source->group, options->consumer);
+            /* one that waited has made it in an earlier run; without NOACK the claims make it */
+            if (options->no_ack && (is_new || (call->client->flags & CLIENT_BLOCKED)))
+                cmd_stream__propagate_consumer(call, source->key, source->group, options->consumer);
             source->consumer->seen_ms = clock_cached_ms();
             if (!source->is_history) source->after = source->group->last_id;
         }
@@ -290,10 +296,12 @@ static int reply_new(struct call *call, const struct source *source, uint64_t co
         pending->delivered_ms = now_ms;
         pending->deliveries = 1;
         source->consumer->active_ms = now_ms;
+        cmd_stream__propagate_claim(call, source->key, source->group, pending);
     }
     if (got < 0) return got;
     reply_later_close(call->reply, later, sent);
     cmd_stream__group_changed(call);
+    if (no_ack) cmd_stream__propagate_group(call, source->key, source->group);
     return 0;
 }
 

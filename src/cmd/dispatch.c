@@ -268,7 +268,10 @@ static void finish_counted(struct call *call, uint64_t ns, uint64_t errors) {
         slowlog_add(client, argv, call->argc, us);
     if (__builtin_expect(dispatch_stats.monitors != 0, 0)) feed_monitors(client, command, argv, call->argc);
     memory_free(shown);
-    memory_free(call->rewritten_argv);
+    if (__builtin_expect(call_propagated != NULL, 0) && !call->no_propagation &&
+        (call->changes > 0 || call->forms != NULL))
+        call_propagated(call);
+    call_forms_free(call);
 }
 
 static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
@@ -500,13 +503,12 @@ static int run(struct client *client, const struct command *command, enum fault_
             db_stats.keyspace_misses = misses;
             FIRN_ASSERT(call.changes == 0); /* H1: a command that changed something cannot run again */
             FIRN_ASSERT(mode == FAULT_ASYNC || result != FIRN_EFAULT);
-            memory_free(call.rewritten_argv);
+            call_forms_free(&call);
             if (mode == FAULT_ASYNC && park_unfinished(client, command, result, ns)) return 1;
             if (mode == FAULT_ASYNC) {
                 dispatch_stats.sync_runs++;
                 return run(client, command, FAULT_SYNC);
             }
-            call.rewritten_argv = NULL;
         }
         reply_failure(&client->reply, result);
     }
@@ -777,7 +779,7 @@ int dispatch__inner(struct call *outer, const struct command *command, const str
         reply_rollback(&client->reply, mark);
         if (result == FIRN_EFAULT || result == FIRN_EBUSY) {
             FIRN_ASSERT(call->changes == 0); /* H1 */
-            memory_free(call->rewritten_argv);
+            call_forms_free(call);
             return result;
         }
         reply_failure(&client->reply, result);
@@ -803,7 +805,7 @@ void dispatch__rehearse(struct call *outer, const struct command *command, const
     (void)result; /* a fault is in the set; anything else is told when it runs */
     client->flags = (client->flags & ~CLIENT_DENY_BLOCKING) | denied;
     FIRN_ASSERT(call.changes == 0);
-    memory_free(call.rewritten_argv);
+    call_forms_free(&call);
     reply_rollback(&client->reply, mark);
 }
 

@@ -69,12 +69,11 @@ static void on_notify(struct db *db, unsigned event_class, const char *name, str
 
 static void note_propagation(const struct call *call) {
     snprintf(propagated, sizeof propagated, "%s", call->no_propagation ? "none" : "");
-    for (size_t i = 0; i < call->rewritten_argc; i++) {
+    for (size_t i = 0; call->forms != NULL && i < call->forms->argc; i++) {
         size_t used = strlen(propagated);
-        snprintf(propagated + used, sizeof propagated - used, "%.*s ", (int)call->rewritten_argv[i].size,
-                 (const char *)call->rewritten_argv[i].data);
+        snprintf(propagated + used, sizeof propagated - used, "%.*s ", (int)call->forms->argv[i].size,
+                 (const char *)call->forms->argv[i].data);
     }
-    memory_free(call->rewritten_argv);
 }
 
 static void take_answer(struct reply *reply) {
@@ -111,6 +110,7 @@ static const char *run(const char *line) {
         clock_update();
         assert_int_equal(commands[i].handler(&call), 0);
         note_propagation(&call);
+        call_forms_free(&call);
         take_answer(&reply);
         reply_fini(&reply);
         return answer;
@@ -135,6 +135,7 @@ static int setup(void **state) {
     (void)state;
     db_init_all(1);
     db_hooks.notify = on_notify;
+    call_propagated = note_propagation;
     events[0] = 0;
     protocol = 2;
     memset(&db_stats, 0, sizeof db_stats);

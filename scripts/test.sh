@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # scripts/test.sh [STEP...]: install what tests need, build, run every test. Steps, in order (default: all):
-#   unit      dev preset: unit, model, fault tests and lints (ctest)
-#   asan      the same tests under address and undefined sanitizers, and the black-box cases against that server
-#   tsan      unit tests under the thread sanitizer
-#   blackbox  release server: real clients and raw sockets, in every tier mode; differential test against redis-server
-#   suite     release server: Redis's own suite from Debian's source package, in every tier mode
+#   unit      release preset: unit, model, fault tests and lints (ctest)
+#   blackbox  the same build: real clients and raw sockets, in every tier mode; differential test against redis-server
+#   suite     the same build: Redis's own suite from Debian's source package, in every tier mode
+#   asan      debug build with all assertions, address and undefined sanitizers: the tests of unit, and the black-box cases
+#   tsan      the tests of unit under the thread sanitizer
+# Nothing may take longer than its limit (LIMIT_MINUTES, of one run): what does is ended and counts as failed, so that the rest still tells.
 # The end is a plain line "N passed, N failed"; exit status 0 only with none failed.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 started=$SECONDS
 scripts/install.sh build test || exit 1
-steps=${*:-unit asan tsan blackbox suite}
+steps=${*:-unit blackbox suite asan tsan}
+LIMIT_MINUTES=20
 logs=$(mktemp -d) || exit 2
 trap 'rm -rf "$logs"' EXIT
 passed=0 failed=0
@@ -27,16 +29,18 @@ count() {
 fail() { failed=$((failed + 1)); echo "FAILED: $*"; }
 say() { printf '\n== %s (%d s)\n' "$*" $((SECONDS - started)); }
 
+limited() { timeout --foreground -k 30 "${LIMIT_MINUTES}m" "$@"; }
+
 build() {
     say "build $1"
-    cmake --preset "$1" >"$logs/cmake" 2>&1 && cmake --build --preset "$1" -j "$jobs" >>"$logs/cmake" 2>&1 ||
+    limited cmake --preset "$1" >"$logs/cmake" 2>&1 && limited cmake --build --preset "$1" -j "$jobs" >>"$logs/cmake" 2>&1 ||
         { tail -n 40 "$logs/cmake"; fail "build $1"; return 1; }
 }
 
 # ctest_run PRESET REGEX-OF-LABELS
 ctest_run() {
     say "ctest $1 ($2)"
-    (cd "build-$1" && ctest -L "$2" -j "$jobs" --output-on-failure --timeout 300) >"$logs/ctest" 2>&1
+    (cd "build-$1" && limited ctest -L "$2" -j "$jobs" --output-on-failure --timeout 300) >"$logs/ctest" 2>&1
     local summary
     summary=$(grep -E '^[0-9]+% tests passed, [0-9]+ tests? failed out of [0-9]+' "$logs/ctest")
     [ -n "$summary" ] || { tail -n 40 "$logs/ctest"; fail "ctest $1 did not run"; return; }
@@ -51,7 +55,7 @@ ctest_run() {
 logged() {
     local name=$1; shift
     say "$name"
-    "$@" 2>&1 | tee "$logs/run"
+    limited "$@" 2>&1 | tee "$logs/run"
     local status=${PIPESTATUS[0]} before=$failed
     if grep -qE '[0-9]+ passed, [0-9]+ failed$' "$logs/run"; then
         grep -E '[0-9]+ passed, [0-9]+ failed$' "$logs/run" | tail -n 1 >"$logs/line"; count "$logs/line"
@@ -61,23 +65,24 @@ logged() {
 
 for step in $steps; do
     case $step in
-    unit) build dev && ctest_run dev 'fast' ;;
-    asan)
-        build asan && ctest_run asan 'unit|model|fault'
-        [ -x build-asan/firn-server ] && logged 'black box, asan, random' tests/blackbox/run.py --server build-asan/firn-server --stress random --quick --jobs "$jobs" ;;
-    tsan) build tsan && TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" ctest_run tsan 'unit|model|fault' ;;
+    unit) build release && ctest_run release 'fast' ;;
     blackbox)
         build release || continue
         for mode in off pmem nvme random; do
             logged "black box, $mode" tests/blackbox/run.py --server build-release/firn-server --stress "$mode" --jobs "$jobs"
         done
-        logged 'differential' tests/diff/run.py --server build-release/firn-server --commands 12000 ;;
+        logged 'differential' tests/diff/run.py --server build-release/firn-server --commands 12000 --jobs "$jobs" ;;
     suite)
         build release || continue
         tree=$(scripts/redis_source.sh build-release/redis) || { fail 'source package of redis'; continue; }
         for mode in off pmem nvme random; do
             logged "redis suite, $mode" tests/redis/run.py --tests "$tree" --server build-release/firn-server --stress "$mode" --jobs "$jobs"
         done ;;
+    asan)
+        build asan && ctest_run asan 'unit|model|fault'
+        [ -x build-asan/firn-server ] && logged 'black box, asan, random' \
+            tests/blackbox/run.py --server build-asan/firn-server --stress random --once --quick --jobs "$jobs" ;;
+    tsan) build tsan && TSAN_OPTIONS="suppressions=$PWD/tests/tsan.supp halt_on_error=1" ctest_run tsan 'unit|model|fault' ;;
     *) echo "unknown step: $step" >&2; exit 2 ;;
     esac
 done

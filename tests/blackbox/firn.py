@@ -16,6 +16,7 @@ SERVER = os.environ.get("FIRN_SERVER", "build-release/firn-server")
 STRESS = os.environ.get("FIRN_STRESS", "off")
 SANITIZED = "asan" in SERVER or "tsan" in SERVER
 QUICK = bool(os.environ.get("FIRN_QUICK"))
+LEFT_BYTES_MAX = 16 << 20  # after FLUSHALL, above what a fresh server has: buffers that are kept for the next use, of RocksDB most
 RUNNING = []  # the servers of this process that nobody has stopped yet
 
 
@@ -66,6 +67,20 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def nothing_is_left(server, before):
+    """FLUSHALL gives everything back, in memory and in the tiers."""
+    client = server.client()
+    client("FLUSHALL")
+    client.close()
+
+    def left():
+        info = server.info()
+        held = {name: int(info.get(name, 0)) for name in ("tier_pmem_bytes_used", "tier_nvme_bytes_live", "streaming_replies", "blocked_clients")}
+        held["used_memory"] = max(0, server.used_memory() - before - LEFT_BYTES_MAX)
+        return {name: number for name, number in held.items() if number}
+    wait_until(lambda: not left(), lambda: "left after FLUSHALL: %s" % left())
 
 
 class Client:
@@ -235,6 +250,9 @@ class Server:
         rows = client("INFO", section).decode().split("\r\n")
         client.close()
         return dict(row.split(":", 1) for row in rows if ":" in row)
+
+    def used_memory(self):
+        return int(self.info("memory")["used_memory"])
 
     def wait_for_blocked(self, count):
         """Until so many clients wait in a blocking command."""

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * libFuzzer target: HyperLogLogs from hostile bytes: everything that reads agrees on whether they are
- * damaged, and what is not can be changed. Build from the root: clang -g -O1
- * -fsanitize=fuzzer,address,undefined -march=x86-64-v2 -D_GNU_SOURCE -Isrc -I. tests/fuzz/fuzz_hyperloglog.c
- * src/ds/{*}.c src/base/{*}.c -lxxhash -llzf -lpthread -lm -o fuzz_hyperloglog (where {*} stands for all
- * files of the folder)
+ * damaged, and what is not can be changed.
  */
 #include <stdlib.h>
 

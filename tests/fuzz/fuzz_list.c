@@ -2,10 +2,7 @@
 /*
  * libFuzzer target: lists from hostile bytes. The first byte chooses: an RDB body of type 1, 10, 14 or 18 (as
  * RESTORE takes it), which must be refused or become a sound list that encodes and decodes to itself; or a
- * list page. Build from the root:
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -march=x86-64-v2 -D_GNU_SOURCE -Isrc -I.
- * tests/fuzz/fuzz_list.c src/types/{*}.c src/ds/{*}.c src/page/{*}.c src/base/{*}.c -lxxhash -llzf -lpthread
- * -lm -o fuzz_list   (where {*} stands for all files of the folder)
+ * list page.
  */
 #include <stdlib.h>
 

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * libFuzzer target: packed pages from hostile bytes. Reading stays inside the payload whatever it is (PP3),
- * and what packed_page_check accepts can be changed in every way without harm. Build from the root:
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -march=x86-64-v2 -D_GNU_SOURCE -Isrc -I.
- * tests/fuzz/fuzz_packed_page.c src/types/packed_page.c \ src/page/page.c src/page/fault.c
- * src/base/{assert,error,fault_point,hash,log,memory,random,clock}.c -lxxhash -lpthread -o fuzz_packed_page
+ * and what packed_page_check accepts can be changed in every way without harm.
  */
 #include <stdlib.h>
 

@@ -2,11 +2,8 @@
 /*
  * libFuzzer target: the loader of RDB files, from hostile bytes. The first byte chooses: the rest is a file;
  * or what stands behind a sound head, without a checksum, so that more of it is reached. Whatever is loaded
- * must be sound (db_check), save, and load again to as many keys. Build from the root: clang -g -O1
- * -fsanitize=fuzzer,address,undefined -march=x86-64-v2 -D_GNU_SOURCE -Isrc -I. tests/fuzz/fuzz_rdb.c
- * src/persist/{*}.c src/keyspace/{*}.c src/types/{*}.c src/ds/{*}.c src/page/{*}.c src/base/{*}.c
- * tiering/{*}.c -lxxhash -llzf -lpthread -lm -o fuzz_rdb   (where {*} stands for all files of the folder);
- * run it in an empty folder, as it saves there.
+ * must be sound (db_check), save, and load again to as many keys. Run it in
+ * an empty folder, as it saves there.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -3,10 +3,6 @@
  * Fuzzing the request parser: the result of a stream does not depend on how it is cut, arguments lie inside
  * of what was consumed, and nothing is read outside of the bytes given (each piece is in memory of exactly
  * its size).
- *
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -D_GNU_SOURCE -Isrc tests/fuzz/fuzz_request.c
- * src/proto/request.c \ src/base/{memory,assert,fault_point,log,clock,error}.c -lpthread -o fuzz_request &&
- * ./fuzz_request -max_total_time=60
  */
 #include <stdint.h>
 #include <stdlib.h>

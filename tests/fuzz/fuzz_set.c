@@ -2,10 +2,7 @@
 /*
  * libFuzzer target: sets from hostile bytes. The first byte chooses: an RDB body of type 2, 11 or 20 (as
  * RESTORE takes it), which must be refused or become a sound set that encodes and decodes to itself; or an
- * integer page. Build from the root:
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -march=x86-64-v2 -D_GNU_SOURCE -Isrc -I.
- * tests/fuzz/fuzz_set.c src/types/{*}.c src/ds/{*}.c src/page/{*}.c src/base/{*}.c -lxxhash -llzf -lpthread
- * -lm -o fuzz_set   (where {*} stands for all files of the folder)
+ * integer page.
  */
 #include <stdlib.h>
 

@@ -2,10 +2,7 @@
 /*
  * libFuzzer target: streams from hostile bytes. The first byte chooses: an RDB body of type 15, 19 or 21 (as
  * RESTORE takes it), or (3) a node, put in a body that is right otherwise. It must be refused or become a
- * sound stream that can be read both ways, encodes and decodes to itself, and can be changed. Build from the
- * root: clang -g -O1 -fsanitize=fuzzer,address,undefined -march=x86-64-v2 -D_GNU_SOURCE -Isrc -I.
- * tests/fuzz/fuzz_stream.c src/types/{*}.c src/ds/{*}.c src/page/{*}.c src/base/{*}.c -lxxhash -llzf
- * -lpthread -lm -o fuzz_stream   (where {*} stands for all files of the folder)
+ * sound stream that can be read both ways, encodes and decodes to itself, and can be changed.
  */
 #include <stdlib.h>
 

@@ -2,10 +2,7 @@
 /*
  * libFuzzer target: sorted sets from hostile bytes. The first byte chooses: an RDB body of type 3, 5, 12 or
  * 17 (as RESTORE takes it), which must be refused or become a sound sorted set that encodes and decodes to
- * itself; or a score page. Build from the root:
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -march=x86-64-v2 -D_GNU_SOURCE -Isrc -I.
- * tests/fuzz/fuzz_zset.c src/types/{*}.c src/ds/{*}.c src/page/{*}.c src/base/{*}.c -lxxhash -llzf -lpthread
- * -lm -o fuzz_zset   (where {*} stands for all files of the folder)
+ * itself; or a score page.
  */
 #include <stdlib.h>
 

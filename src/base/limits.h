@@ -21,8 +21,8 @@
 #define TIER_READ_INFLIGHT_MAX    1024u      /* page reads in flight */
 #define TIER_READ_BUFFER_BYTES                                                                               \
     (4u << 20) /* read buffer kept after its readers have run (never counts pinned pages) */
-#define TIER_TURN_US_MAX        300  /* demotion work of the executor per loop turn */
-#define TIER_EXPIRE_TURN_US_MAX 500  /* expiry work per loop turn */
+#define TIER_TURN_US_MAX        300 /* demotion work of the executor per loop turn */
+#define TIER_EXPIRE_TURN_US_MAX 500 /* expiry work per loop turn */
 
 _Static_assert(STRING_INLINE_MAX_BYTES <= STRING_BLOB_MAX_BYTES, "string shapes are ordered");
 _Static_assert(STRING_SEQUENCE_PAGE_BYTES < STRING_BLOB_MAX_BYTES, "a sequence has several pages");

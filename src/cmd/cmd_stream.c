@@ -10,7 +10,6 @@
 #include "base/memory.h"
 #include "cmd/cmd_stream_internal.h"
 #include "cmd/command.h"
-#include "cmd/stream_reply.h"
 #include "page/fault.h"
 
 #define ID_ARGUMENT_MAX  127u /* characters of an ID that are looked at */
@@ -483,50 +482,6 @@ int cmd_xlen(struct call *call) {
     return 0;
 }
 
-/* What a streamed range needs besides the pages. */
-struct range_stream {
-    struct stream_id first, last;
-    int reverse;
-    size_t next;
-    struct stream_id node_ids[];
-};
-
-/* struct stream_plan: the page of a node. */
-static int range_emit(struct stream_plan *plan, struct bytes payload, struct reply *reply) {
-    struct range_stream *run = plan->ctx;
-    struct stream_range range;
-    struct stream_item item;
-    struct call call = {.reply = reply}; /* cmd_stream__reply_item looks at nothing else */
-    int error = stream_range_begin_node(&range, payload, run->node_ids[run->next++], run->first, run->last,
-                                        run->reverse);
-    while (error == 0 && plan->written < plan->wanted) {
-        int got = stream_range_next(&range, &item);
-        if (got <= 0) return got;
-        error = cmd_stream__reply_item(&call, &range, &item);
-        plan->written++;
-    }
-    return error;
-}
-
-/* Entries on many nodes (cmd/stream_reply.h). 0: they are not many. */
-static int range_as_stream(struct call *call, struct entry *entry, struct stream_id first,
-                           struct stream_id last, int reverse, uint64_t most) {
-    size_t pages;
-    uint64_t count;
-    if (most != 0 && most <= STREAM_PAGES_MIN) return 0; /* so many nodes at most */
-    if (!stream_reply_applies(call, stream_of(entry)->index.nodes)) return 0;
-    int error = stream_range_measure(entry, first, last, reverse, most, &pages, &count);
-    if (error != 0 || !stream_reply_applies(call, pages)) return error;
-    struct range_stream *run = memory_alloc(sizeof *run + pages * sizeof run->node_ids[0]);
-    *run = (struct range_stream){.first = first, .last = last, .reverse = reverse};
-    uint64_t *refs = stream_reply_refs(pages);
-    stream_range_nodes(entry, first, last, reverse, pages, refs, run->node_ids);
-    struct stream_plan plan = {
-        .emit = range_emit, .wanted = most != 0 && most < count ? most : count, .ctx = run};
-    reply_array(call->reply, plan.wanted);
-    return stream_reply_start(call, refs, pages, &plan);
-}
-
 static int range_command(struct call *call, int reverse) {
     struct stream_id first, last;
     struct entry *entry;
@@ -548,7 +503,9 @@ static int range_command(struct call *call, int reverse) {
         return 0;
     }
     uint64_t most = count < 0 ? 0 : (uint64_t)count;
-    int error = range_as_stream(call, entry, first, last, reverse, most);
+    struct cmd_stream__span span = {
+        .entry = entry, .first = first, .last = last, .reverse = reverse, .most = most};
+    int error = cmd_stream__in_turns(call, &span, 1, 0);
     if (error == 0) error = stream_touch_range(entry, first, last, reverse, most);
     return error != 0 ? error : cmd_stream__reply_range(call, entry, first, last, reverse, most);
 }

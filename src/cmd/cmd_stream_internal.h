@@ -41,6 +41,22 @@ FIRN_MUST_USE int cmd_stream__reply_one(struct call *call, struct entry *entry, 
 /* Write NOGROUP for a key or group that is not there. */
 void cmd_stream__reply_no_group(struct call *call, struct bytes key, struct bytes group, const char *more);
 
+/* A range of a stream: ${most} entries (0: all) of [${first}, ${last}] from its one end on. */
+struct cmd_stream__span {
+    struct entry *entry;
+    struct bytes key; /* only if they are told with the entries */
+    struct stream_id first, last;
+    int reverse;
+    uint64_t most;
+};
+/*
+ * Reply with the entries of ${count} spans, each of which has some, in turns (cmd/stream_reply.h):
+ * FIRN_EPARKED, return it. 0: they are not on many nodes, nothing is written. ${with_keys}: as XREAD does,
+ * each with its key; else there is one span.
+ */
+FIRN_MUST_USE int cmd_stream__in_turns(struct call *call, const struct cmd_stream__span *spans, size_t count,
+                                       int with_keys);
+
 /* --- changes --- */
 /* State of a group changed: saved and replicated, but neither WATCH nor blocked clients mind, and the command
  * may still block. */

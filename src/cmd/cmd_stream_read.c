@@ -349,6 +349,27 @@ static int block(struct call *call, const struct read_options *options, const st
     return result;
 }
 
+/* XREAD of long stretches (cmd_stream__in_turns). */
+static int read_in_turns(struct call *call, const struct read_options *options,
+                         const struct source *sources) {
+    struct cmd_stream__span few[SOURCES_INLINE], *spans = few;
+    size_t count = 0;
+    if (options->streams > SOURCES_INLINE) spans = memory_alloc(options->streams * sizeof *spans);
+    for (size_t i = 0; i < options->streams; i++) {
+        const struct source *source = &sources[i];
+        if (!source->serves) continue;
+        spans[count] = (struct cmd_stream__span){.entry = source->entry,
+                                                 .key = source->key,
+                                                 .first = source->after,
+                                                 .last = CMD_STREAM_ID_MAX,
+                                                 .most = options->count};
+        stream_id_next(&spans[count++].first);
+    }
+    int result = cmd_stream__in_turns(call, spans, count, 1);
+    if (spans != few) memory_free(spans);
+    return result;
+}
+
 static int read_with(struct call *call, const struct read_options *options, struct source *sources) {
     CALL_TRY(find_sources(call, options, call_block_noted(call), sources));
     CALL_TRY(decide(call, options, sources));
@@ -356,7 +377,8 @@ static int read_with(struct call *call, const struct read_options *options, stru
     for (size_t i = 0; i < options->streams; i++)
         serves |= sources[i].serves;
     if (serves) {
-        int error = touch_all(options, sources);
+        int error = options->by_group ? 0 : read_in_turns(call, options, sources);
+        if (error == 0) error = touch_all(options, sources);
         return error != 0 ? error : reply_sources(call, options, sources);
     }
     int result = options->timeout_ms >= 0 ? block(call, options, sources) : 0;

@@ -227,6 +227,24 @@ class WholeCollections(firn.Case):
                 reply = client("XREVRANGE", "x", COUNT - 2000, "(%d-1" % 1000)
                 self.assertEqual(reply, [item(i) for i in left[::-1]])
                 self.assertEqual(client("XRANGE", "x", "1001-0", COUNT - 2000, "COUNT", len(left) // 2), [item(i) for i in left[:len(left) // 2]])
+                writer("XADD", "y", "1-1", "a", "b")
+                client.send("XREAD", "STREAMS", "x", "none", "y", "x", 0, 0, 0, COUNT // 2)
+                time.sleep(0.05)
+                for number in range(300):  # what comes and goes now is not for this answer
+                    writer("XDEL", "x", "%d-1" % (number * (COUNT // 300) + 2))
+                    writer("XADD", "x", "*", "f", "later")
+                reply = client.receive()
+                self.assertEqual([key for key, _ in reply], [b"x", b"y", b"x"])
+                there = [i for i in range(COUNT) if i not in gone]
+                self.assertEqual(reply[0][1][:len(there)], [item(i) for i in there])
+                self.assertEqual(len(reply[0][1]), len(there) + 300)
+                self.assertEqual(reply[1][1], [[b"1-1", [b"a", b"b"]]])
+                self.assertEqual(reply[2][1][:10], [item(i) for i in there if i >= COUNT // 2 - 1][:10])
+                del reply
+                client("HELLO", 3)
+                there = [i for i in there if i - 1 not in gone]
+                reply = client("XREAD", "COUNT", len(there) // 2, "STREAMS", "x", "y", 0, 0)
+                self.assertEqual(reply, {b"x": [item(i) for i in there[:len(there) // 2]], b"y": [[b"1-1", [b"a", b"b"]]]})
             self.memory_fits(watch)
             self.others_run(watch)
             streams_end(writer)

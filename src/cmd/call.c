@@ -13,6 +13,10 @@
 #include "cmd/command.h"
 #include "ds/number.h"
 #include "page/fault.h"
+#include "types/page_directory.h"
+
+#define CURSOR_SHIFT 11u /* a double holds 53 bits */
+_Static_assert(DIRECTORY_DEPTH_MAX + CURSOR_SHIFT <= 64, "a cursor reaches every page");
 
 /* --- lookups --- */
 
@@ -106,6 +110,29 @@ int call_mpop(struct call *call, size_t at, const char *first, const char *secon
         mpop_out->counted = 1;
     }
     return 0;
+}
+
+int call_cursor(struct call *call, struct bytes argument, uint64_t *position_out) {
+    uint64_t value = 0;
+    int minus = argument.size > 0 && argument.data[0] == '-';
+    size_t at = minus || (argument.size > 0 && argument.data[0] == '+');
+    int good = argument.size > at;
+    for (; good && at < argument.size; at++) {
+        good = isdigit(argument.data[at]) && !__builtin_mul_overflow(value, 10u, &value) &&
+               !__builtin_add_overflow(value, (uint64_t)(argument.data[at] - '0'), &value);
+    }
+    if (!good) {
+        reply_error(call->reply, "invalid cursor");
+        return FIRN_EINVALID;
+    }
+    *position_out = (minus ? 0 - value : value) << CURSOR_SHIFT;
+    return 0;
+}
+
+void call_reply_cursor(struct call *call, uint64_t position) {
+    char digits[NUMBER_INT_TEXT_MAX];
+    FIRN_ASSERT(position % (1u << CURSOR_SHIFT) == 0);
+    reply_bulk(call->reply, bytes_of(digits, number_format_uint(position >> CURSOR_SHIFT, digits)));
 }
 
 int call_syntax_error(struct call *call) {

@@ -97,6 +97,14 @@ struct call_mpop {
 };
 FIRN_MUST_USE int call_mpop(struct call *call, size_t at, const char *first, const char *second,
                             struct call_mpop *mpop_out);
+/*
+ * The cursor of SCAN, HSCAN, SSCAN and ZSCAN stands for a place among all hashes, whose upper 53 bits it is:
+ * some clients (JavaScript) keep cursors in doubles. Read as strtoul would: a sign (minus wraps) and leading
+ * zeros are fine, space is not. *position_out is a hash.
+ */
+FIRN_MUST_USE int call_cursor(struct call *call, struct bytes argument, uint64_t *position_out);
+/* The cursor for ${position}, whose lower 11 bits are 0, as a bulk string. */
+void call_reply_cursor(struct call *call, uint64_t position);
 /* Syntax error reply; returns FIRN_EINVALID. */
 int call_syntax_error(struct call *call);
 /* Option words, case-insensitive: argument ${index} is ${word}. */

@@ -94,7 +94,7 @@ int cmd_hscan(struct call *call) {
     struct entry *entry;
     struct collection_scan scan = {0};
     uint64_t cursor, next = 0;
-    CALL_TRY(collection_scan_cursor(call, &cursor));
+    CALL_TRY(call_cursor(call, call->argv[2], &cursor));
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_HASH, &entry));
     if (entry != NULL) {
         CALL_TRY(collection_scan_options(call, 1, &scan));

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* SCAN. The cursor is a hash position (src/keyspace/table.h); clients take it as an opaque number. Executor
+/* SCAN. The cursor is a place among the hashes (call_cursor); clients take it as an opaque number. Executor
  * only. */
-#include <ctype.h>
 #include <limits.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
 #include "cmd/call.h"
 #include "ds/glob.h"
-#include "ds/number.h"
 
 struct scan {
     struct bytes pattern;
@@ -21,24 +19,6 @@ struct scan {
     struct entry **entries;
     size_t entry_count, entry_capacity, expired_count;
 };
-
-/* As strtoul reads a whole argument: a sign (minus wraps) and leading zeros are fine, space is not. */
-static int parse_cursor(struct call *call, struct bytes text, uint64_t *cursor_out) {
-    uint64_t value = 0;
-    int minus = text.size > 0 && text.data[0] == '-';
-    size_t at = minus || (text.size > 0 && text.data[0] == '+');
-    int good = text.size > at;
-    for (; at < text.size && good; at++) {
-        good = isdigit(text.data[at]) && !__builtin_mul_overflow(value, 10u, &value) &&
-               !__builtin_add_overflow(value, (uint64_t)(text.data[at] - '0'), &value);
-    }
-    if (!good) {
-        reply_error(call->reply, "invalid cursor");
-        return FIRN_EINVALID;
-    }
-    *cursor_out = minus ? 0 - value : value;
-    return 0;
-}
 
 static int parse_options(struct call *call, struct scan *scan) {
     for (size_t i = 2; i < call->argc; i += 2) {
@@ -85,16 +65,15 @@ static void scan_visit(struct entry *entry, void *ctx) {
 int cmd_scan(struct call *call) {
     struct scan scan = {.count = 10, .now_ms = clock_cached_ms()};
     uint64_t cursor;
-    CALL_TRY(parse_cursor(call, call->argv[1], &cursor));
+    CALL_TRY(call_cursor(call, call->argv[1], &cursor));
     CALL_TRY(parse_options(call, &scan));
-    int error = db_scan(call->db, cursor, scan.count, scan_visit, &scan, &cursor);
+    int error = db_scan(call->db, cursor >> 1, scan.count, scan_visit, &scan, &cursor);
     if (error != 0) {
         memory_free(scan.entries);
         return error;
     }
-    char text[NUMBER_INT_TEXT_MAX];
     reply_array(call->reply, 2);
-    reply_bulk(call->reply, bytes_of(text, number_format_uint(cursor, text)));
+    call_reply_cursor(call, cursor << 1);
     reply_array(call->reply, scan.entry_count - scan.expired_count);
     for (size_t i = scan.expired_count; i < scan.entry_count; i++)
         reply_bulk(call->reply, entry_key(scan.entries[i]));

@@ -11,21 +11,6 @@
 
 #define RANDOM_STATES 64u
 
-int collection_scan_cursor(struct call *call, uint64_t *cursor_out) {
-    struct bytes text = call->argv[2];
-    uint64_t value = 0;
-    size_t at = text.size > 0 && text.data[0] == '+';
-    int good = text.size > at;
-    for (; good && at < text.size; at++) {
-        good = text.data[at] >= '0' && text.data[at] <= '9' && !__builtin_mul_overflow(value, 10u, &value) &&
-               !__builtin_add_overflow(value, (uint64_t)(text.data[at] - '0'), &value);
-    }
-    *cursor_out = value;
-    if (good) return 0;
-    reply_error(call->reply, "invalid cursor");
-    return FIRN_EINVALID;
-}
-
 int collection_scan_options(struct call *call, int with_novalues, struct collection_scan *scan) {
     *scan = (struct collection_scan){.count = 10};
     for (size_t i = 3; i < call->argc;) {
@@ -61,10 +46,8 @@ void collection_scan_item(struct collection_scan *scan, struct bytes item) {
 }
 
 void collection_scan_reply(struct call *call, struct collection_scan *scan, uint64_t next) {
-    char digits[NUMBER_INT_TEXT_MAX];
-    unsigned size = number_format_uint(next, digits);
     reply_array(call->reply, 2);
-    reply_bulk(call->reply, bytes_of(digits, size));
+    call_reply_cursor(call, next);
     reply_array(call->reply, scan->items_count);
     if (scan->items.size > 0) reply_raw(call->reply, bytes_builder_bytes(&scan->items));
     collection_scan_fini(scan);

@@ -22,8 +22,6 @@ struct collection_scan {
     size_t items_count;
 };
 
-/* The cursor in argv[2]: 0, or FIRN_EINVALID with the error replied (before the key is looked up). */
-FIRN_MUST_USE int collection_scan_cursor(struct call *call, uint64_t *cursor_out);
 /* Options from argv[3] on, ${with_novalues}: NOVALUES is one. Fills *scan_out (nothing to release yet); 0, or
  * an error already replied. */
 FIRN_MUST_USE int collection_scan_options(struct call *call, int with_novalues,

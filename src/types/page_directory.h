@@ -25,7 +25,8 @@
 
 #include "base/error.h"
 
-#define DIRECTORY_DEPTH_MAX 58u /* so that a locator is a prefix and its depth */
+/* A cursor of a scan has that many bits (a locator, which is a prefix and its depth, has room for 58). */
+#define DIRECTORY_DEPTH_MAX 53u
 
 struct directory_node;
 

@@ -14,6 +14,18 @@ const assert = require('assert');
   for await (const key of client.scanIterator({ MATCH: 'node*' })) keys.push(key);
   assert.deepStrictEqual(keys.flat().sort(), ['node', 'nodehash']);
   assert.deepStrictEqual(await client.mGet(['node', 'nothing']), ['value', null]);
+  // cursors go through doubles here
+  const names = [...Array(3000).keys()].map(String), values = Object.fromEntries(names.map((name) => [name, name]));
+  await client.sAdd('nodeset', names);
+  await client.hSet('nodefields', values);
+  await client.zAdd('nodezset', names.map((name) => ({ value: name, score: Number(name) })));
+  await client.mSet(values);
+  const scans = [client.sScanIterator('nodeset'), client.hScanIterator('nodefields'), client.zScanIterator('nodezset'), client.scanIterator({ MATCH: '[0-9]*' })];
+  for (const scan of scans) {
+    const found = new Set();
+    for await (const item of scan) found.add(item.field ?? item.value ?? item);
+    assert.strictEqual(found.size, 3000);
+  }
   await client.quit();
   console.log('ok');
 })().catch((error) => { console.error(error); process.exit(1); });

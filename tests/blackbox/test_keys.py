@@ -73,7 +73,17 @@ class Keys(firn.Case):
         self.assertEqual(scan("TYPE", "hash"), {b"h:%d" % i for i in range(10)})
         self.assertEqual(scan("MATCH", "key:29?"), {b"key:%d" % i for i in range(290, 300)})
         self.assertEqual(len(self.c("KEYS", "key:*")), 300)
-        self.assertEqual(self.c.error("SCAN", "x"), "ERR invalid cursor")
+        for wrong in ("x", "", " 1", "1 ", "18446744073709551616"):
+            self.assertEqual(self.c.error("SCAN", wrong), "ERR invalid cursor")
+        self.c("MSET", *(part for i in range(5000) for part in ("scanned:%d" % i, i)))
+        cursor, largest = b"0", 0
+        while True:
+            cursor, _ = self.c("SCAN", cursor)
+            largest = max(largest, int(cursor))
+            if cursor == b"0":
+                break
+        self.assertTrue(0 < largest < 2**53)  # JavaScript keeps it in a double
+        self.c("FLUSHALL")
 
     def test_expiry_lazy_and_active(self):
         self.c.pipeline([("SET", "e:%d" % i, "v" * 200, "PX", 300) for i in range(500)])

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* links: firn_types */
-/* Page directories against a naive sorted list of ranges: splits to depth 58, merges, walks, locators,
+/* Page directories against a naive sorted list of ranges: splits to the greatest depth, merges, walks, locators,
  * deadlines, reaping. References are numbers with a DRAM tag. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -184,10 +184,10 @@ static void test_merge_to_one(void **state) {
     struct page_directory directory;
     page_directory_init(&directory, 16);
     size_t bytes = directory.bytes;
-    for (unsigned i = 0; i < 58; i++)
+    for (unsigned i = 0; i < DIRECTORY_DEPTH_MAX; i++)
         assert_int_equal(page_directory_split(&directory, UINT64_MAX, 16, 32), 0);
     assert_int_equal(page_directory_split(&directory, UINT64_MAX, 16, 32), FIRN_ETOOBIG);
-    for (unsigned i = 0; i < 58; i++) {
+    for (unsigned i = 0; i < DIRECTORY_DEPTH_MAX; i++) {
         struct directory_range range, buddy;
         page_directory_find(&directory, UINT64_MAX, &range);
         assert_int_equal(page_directory_buddy(&directory, &range, &buddy), 1);

@@ -4,20 +4,11 @@
  * RESTORE takes it), which must be refused or become a sound list that encodes and decodes to itself; or a
  * list page.
  */
-#include <stdlib.h>
-
-#include "base/bytes_builder.h"
+#include "tests/fuzz/fuzz_value.h"
 #include "types/list.h"
 #include "types/list_page.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void destroy(struct entry *entry) {
-    type_list_ops.free_value(entry);
-    entry_free(entry);
-    while (type_reap_some(16))
-        continue;
-}
 
 struct comparison {
     struct entry *with;
@@ -34,31 +25,20 @@ static int is_there(struct bytes element, void *ctx) {
 }
 
 static void must_come_back(struct entry *entry) {
-    struct bytes_builder body = {0};
-    struct entry *back;
-    uint8_t type;
-    size_t consumed;
-    if (type_list_ops.encode(entry, &body, &type) != 0) abort();
-    if (type_list_ops.decode(bytes_of_text("k"), type, bytes_builder_bytes(&body), &consumed, 1, &back) != 0)
-        abort();
+    struct entry *back = fuzz_value_again(&type_list_ops, entry);
     struct comparison comparison = {back, 0};
-    if (consumed != body.size || back->size != entry->size || list_each(entry, is_there, &comparison) != 0)
-        abort();
-    bytes_builder_fini(&body);
-    destroy(back);
+    if (list_each(entry, is_there, &comparison) != 0) abort();
+    fuzz_value_destroy(&type_list_ops, back);
 }
 
 static void decode(uint8_t type, struct bytes body) {
-    struct entry *entry;
-    size_t consumed;
-    if (type_list_ops.decode(bytes_of_text("k"), type, body, &consumed, 1, &entry) != 0) return;
-    if (consumed > body.size || entry->size == 0) abort();
-    type_list_ops.check(entry);
+    struct entry *entry = fuzz_value_decode(&type_list_ops, type, body);
+    if (entry == NULL) return;
     must_come_back(entry);
     if (list_insert(entry, entry->size / 2, bytes_of_text("another")) != 0) abort();
     if (list_pop(entry, LIST_HEAD, entry->size / 3, NULL, NULL) != 0) abort();
     type_list_ops.check(entry);
-    destroy(entry);
+    fuzz_value_destroy(&type_list_ops, entry);
 }
 
 static void look_at_page(struct bytes payload) {
@@ -78,14 +58,12 @@ static void look_at_page(struct bytes payload) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const uint8_t types[] = {1, 10, 14, 18};
     if (size == 0) return 0;
-    uint8_t *exact = malloc(size - 1 + (size == 1)); /* so that a byte too far is seen */
-    memcpy(exact, data + 1, size - 1);
-    struct bytes input = bytes_of(exact, size - 1);
+    struct bytes input = fuzz_value_exact(data, size);
     if (data[0] % 5 == 4) {
         look_at_page(input);
     } else {
         decode(types[data[0] % 5], input);
     }
-    free(exact);
+    free((void *)input.data);
     return 0;
 }

@@ -4,22 +4,13 @@
  * RESTORE takes it), or (3) a node, put in a body that is right otherwise. It must be refused or become a
  * sound stream that can be read both ways, encodes and decodes to itself, and can be changed.
  */
-#include <stdlib.h>
-
-#include "base/bytes_builder.h"
 #include "ds/rdb_format.h"
+#include "tests/fuzz/fuzz_value.h"
 #include "types/stream.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const struct stream_id id_min = {0, 0}, id_max = {UINT64_MAX, UINT64_MAX};
-
-static void destroy(struct entry *entry) {
-    type_stream_ops.free_value(entry);
-    entry_free(entry);
-    while (type_reap_some(16))
-        continue;
-}
 
 /* Entries from one end, all of which must be there. */
 static void walk(struct entry *entry, int reverse) {
@@ -52,7 +43,7 @@ static void must_come_back(struct entry *entry) {
     if (!bytes_equal(bytes_builder_bytes(&body), bytes_builder_bytes(&again))) abort();
     bytes_builder_fini(&body);
     bytes_builder_fini(&again);
-    destroy(back);
+    fuzz_value_destroy(&type_stream_ops, back);
 }
 
 static void change(struct entry *entry) {
@@ -81,7 +72,7 @@ static void decode(uint8_t type, struct bytes body) {
     walk(entry, 1);
     must_come_back(entry);
     change(entry);
-    destroy(entry);
+    fuzz_value_destroy(&type_stream_ops, entry);
 }
 
 /* A body around a node whose first ID is 5-5: with the number of entries that it says it has. */
@@ -102,13 +93,11 @@ static void decode_node(struct bytes node) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const uint8_t types[] = {15, 19, 21};
     if (size == 0) return 0;
-    uint8_t *exact = malloc(size - 1 + (size == 1)); /* so that a byte too far is seen */
-    memcpy(exact, data + 1, size - 1);
-    struct bytes input = bytes_of(exact, size - 1);
+    struct bytes input = fuzz_value_exact(data, size);
     if (data[0] % 4 == 3)
         decode_node(input);
     else
         decode(types[data[0] % 4], input);
-    free(exact);
+    free((void *)input.data);
     return 0;
 }

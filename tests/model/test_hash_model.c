@@ -17,7 +17,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "tests/model/fake_tier.h"
+#include "tests/model/value_model.h"
 #include "types/hash.h"
 
 /* --- the hash and its model --- */
@@ -34,7 +34,6 @@ static struct model_field model[FIELDS];
 static unsigned model_size;
 static struct entry *entry;
 static int64_t now_ms;
-static unsigned faults;
 
 static struct bytes field_name(unsigned i) {
     static char text[32];
@@ -51,37 +50,10 @@ static unsigned field_number(struct bytes field) {
 }
 
 /* Run ${operation} as a command. */
-#define COMMAND(result, operation)                                                                           \
-    do {                                                                                                     \
-        unsigned command_runs = 0;                                                                           \
-        for (;;) {                                                                                           \
-            struct fault_set command_set;                                                                    \
-            fault_begin(&command_set, FAULT_ASYNC);                                                          \
-            result = (operation);                                                                            \
-            fault_end(&command_set);                                                                         \
-            if (result != FIRN_EFAULT) break;                                                                \
-            assert_true(command_set.count > 0 && ++command_runs < 50);                                       \
-            assert_int_equal(entry->size, model_size);                                                       \
-            faults++;                                                                                        \
-            fake_tier_load(&command_set);                                                                    \
-        }                                                                                                    \
-        fake_tier_drop();                                                                                    \
-    } while (0)
-
-static struct object *object_of(void) {
-    return page_ref_tag(entry_ref(entry)) == PAGE_TAG_OBJECT ? page_ref_object(entry_ref(entry)) : NULL;
-}
+#define COMMAND(result, operation) VALUE_COMMAND(result, 50, entry->size == model_size, operation)
 
 static void demote_some(unsigned want) {
-    struct object *object = object_of();
-    if (object == NULL) {
-        uint64_t ref = entry_ref(entry);
-        if (ref == 0 || page_ref_tag(ref) != PAGE_TAG_DRAM || page_ref_dram(ref)->refs > 1) return;
-        entry_store_ref(entry, fake_tier_put(page_ref_dram(ref)));
-        page_release(ref);
-        return;
-    }
-    fake_tier_demote_object(&type_hash_ops, object, want);
+    value_demote(&type_hash_ops, entry, want);
 }
 
 static void model_forget(unsigned i) {
@@ -210,7 +182,7 @@ static void verify(void) {
     struct bytes value;
     int result;
     COMMAND(result, hash_get(entry, bytes_of_text("nobody"), &value, NULL)); /* small: makes the page ready */
-    if (object_of() != NULL) assert_int_equal(hash_deadline(entry), model_deadline());
+    if (value_object(entry) != NULL) assert_int_equal(hash_deadline(entry), model_deadline());
     assert_true(type_hash_ops.memory(entry, 5) < 100u << 20);
 }
 
@@ -226,10 +198,7 @@ static void do_copy(void) {
     verify_each(copy);
     if (model_size > 0)
         assert_int_equal(hash_set(copy, bytes_of_text("f1"), bytes_of_text("other"), 0, NULL), 0);
-    type_hash_ops.free_value(copy);
-    entry_free(copy);
-    while (type_reap_some(3))
-        continue;
+    value_destroy(&type_hash_ops, copy);
 }
 
 /* Every field that is there from begin to end is reported by a scan, whatever happens between its calls. */
@@ -303,15 +272,10 @@ static void run(unsigned rounds, unsigned range, unsigned demote_odds) {
     }
     verify();
     demote_some(30);
-    type_hash_ops.free_value(entry);
-    entry_free(entry);
-    while (type_reap_some(5))
-        continue;
+    value_destroy(&type_hash_ops, entry);
     for (unsigned i = 0; i < FIELDS; i++)
         free(model[i].value);
-    assert_int_equal(object_count(), 0);
-    assert_int_equal(object_dram_bytes(), 0);
-    assert_int_equal(fake_records_alive, 0);
+    value_none_left();
 }
 
 static void test_small(void **state) {
@@ -329,7 +293,7 @@ static void test_large(void **state) {
     (void)state;
     run(40000, FIELDS, 3);
     run(20000, 1500, 1);
-    assert_true(faults > 1000 && fake_promotions > 100);
+    assert_true(value_faults > 1000 && fake_promotions > 100);
 }
 /* Thresholds set high: one page in insertion order up to 128 KiB, then all at once a directory. */
 static void test_large_listpack(void **state) {

@@ -18,13 +18,12 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "tests/model/fake_tier.h"
+#include "tests/model/value_model.h"
 #include "types/list.h"
 
 #define ELEMENTS_MAX 60000u
 static unsigned model[ELEMENTS_MAX], model_size;
 static struct entry *entry;
-static unsigned faults;
 static unsigned kinds; /* how many different elements */
 
 static struct bytes text_of(unsigned i) {
@@ -53,32 +52,10 @@ static struct bytes fresh_text(unsigned i) {
 }
 
 /* Run ${operation} as a command. */
-#define COMMAND(result, operation)                                                                           \
-    do {                                                                                                     \
-        unsigned command_runs = 0;                                                                           \
-        for (;;) {                                                                                           \
-            struct fault_set command_set;                                                                    \
-            fault_begin(&command_set, FAULT_ASYNC);                                                          \
-            result = (operation);                                                                            \
-            fault_end(&command_set);                                                                         \
-            if (result != FIRN_EFAULT) break;                                                                \
-            assert_true(command_set.count > 0 && ++command_runs < 100);                                      \
-            assert_int_equal(entry->size, model_size);                                                       \
-            faults++;                                                                                        \
-            fake_tier_load(&command_set);                                                                    \
-        }                                                                                                    \
-        fake_tier_drop();                                                                                    \
-    } while (0)
+#define COMMAND(result, operation) VALUE_COMMAND(result, 100, entry->size == model_size, operation)
 
 static void demote_some(unsigned want) {
-    uint64_t ref = entry_ref(entry);
-    if (page_ref_tag(ref) == PAGE_TAG_OBJECT) {
-        fake_tier_demote_object(&type_list_ops, page_ref_object(ref), want);
-        return;
-    }
-    if (ref == 0 || page_ref_tag(ref) != PAGE_TAG_DRAM || page_ref_dram(ref)->refs > 1) return;
-    entry_store_ref(entry, fake_tier_put(page_ref_dram(ref)));
-    page_release(ref);
+    value_demote(&type_list_ops, entry, want);
 }
 
 static void model_insert(unsigned index, unsigned value) {
@@ -291,13 +268,6 @@ static void verify(void) {
     assert_true(type_list_ops.memory(entry, 5) < 100u << 20);
 }
 
-static void destroy(struct entry *gone) {
-    type_list_ops.free_value(gone);
-    entry_free(gone);
-    while (type_reap_some(3))
-        continue;
-}
-
 static void do_copy(void) {
     struct entry *copy = list_create(bytes_of_text("copy"));
     int result;
@@ -309,7 +279,7 @@ static void do_copy(void) {
     assert_int_equal(list_push(copy, LIST_HEAD, bytes_of_text("another")), 0);
     assert_int_equal(list_insert(copy, copy->size / 2, bytes_of_text("another")), 0);
     type_list_ops.check(copy);
-    destroy(copy);
+    value_destroy(&type_list_ops, copy);
 }
 
 static void do_rdb(void) {
@@ -319,16 +289,9 @@ static void do_rdb(void) {
     if (model_size == 0) return;
     COMMAND(result, (bytes_builder_clear(&body), type_list_ops.encode(entry, &body, &type)));
     assert_int_equal(result, 0);
-    struct entry *back;
-    size_t consumed;
-    assert_int_equal(
-        type_list_ops.decode(bytes_of_text("back"), type, bytes_builder_bytes(&body), &consumed, 1, &back),
-        0);
-    assert_int_equal(consumed, body.size);
-    type_list_ops.check(back);
+    struct entry *back = value_decoded(&type_list_ops, type, &body);
     range(back, 0, model_size, 0);
-    destroy(back);
-    bytes_builder_fini(&body);
+    value_destroy(&type_list_ops, back);
 }
 
 static void run(unsigned rounds, unsigned most, unsigned kinds_count, unsigned demote_odds) {
@@ -365,10 +328,8 @@ static void run(unsigned rounds, unsigned most, unsigned kinds_count, unsigned d
     }
     verify();
     demote_some(30);
-    destroy(entry);
-    assert_int_equal(object_count(), 0);
-    assert_int_equal(object_dram_bytes(), 0);
-    assert_int_equal(fake_records_alive, 0);
+    value_destroy(&type_list_ops, entry);
+    value_none_left();
 }
 
 static void test_small(void **state) {
@@ -390,7 +351,7 @@ static void test_large(void **state) {
     (void)state;
     run(20000, 8000, 5000, 3);
     run(8000, 20000, 10, 1);
-    assert_true(faults > 1000 && fake_promotions > 100);
+    assert_true(value_faults > 1000 && fake_promotions > 100);
 }
 static void test_limits(void **state) {
     (void)state;

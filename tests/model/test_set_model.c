@@ -18,7 +18,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "tests/model/fake_tier.h"
+#include "tests/model/value_model.h"
 #include "types/set.h"
 
 /* --- the set and its model --- */
@@ -27,7 +27,6 @@
 static struct { uint8_t present, seen; } model[MEMBERS];
 static unsigned model_size, integers; /* the first so many members are integers */
 static struct entry *entry;
-static unsigned faults;
 
 static struct bytes member_name(unsigned i) {
     static char text[8200];
@@ -64,37 +63,10 @@ static unsigned member_number(struct bytes member) {
 }
 
 /* Run ${operation} as a command. */
-#define COMMAND(result, operation)                                                                           \
-    do {                                                                                                     \
-        unsigned command_runs = 0;                                                                           \
-        for (;;) {                                                                                           \
-            struct fault_set command_set;                                                                    \
-            fault_begin(&command_set, FAULT_ASYNC);                                                          \
-            result = (operation);                                                                            \
-            fault_end(&command_set);                                                                         \
-            if (result != FIRN_EFAULT) break;                                                                \
-            assert_true(command_set.count > 0 && ++command_runs < 50);                                       \
-            assert_int_equal(entry->size, model_size);                                                       \
-            faults++;                                                                                        \
-            fake_tier_load(&command_set);                                                                    \
-        }                                                                                                    \
-        fake_tier_drop();                                                                                    \
-    } while (0)
-
-static struct object *object_of(void) {
-    return page_ref_tag(entry_ref(entry)) == PAGE_TAG_OBJECT ? page_ref_object(entry_ref(entry)) : NULL;
-}
+#define COMMAND(result, operation) VALUE_COMMAND(result, 50, entry->size == model_size, operation)
 
 static void demote_some(unsigned want) {
-    struct object *object = object_of();
-    if (object == NULL) {
-        uint64_t ref = entry_ref(entry);
-        if (ref == 0 || page_ref_tag(ref) != PAGE_TAG_DRAM || page_ref_dram(ref)->refs > 1) return;
-        entry_store_ref(entry, fake_tier_put(page_ref_dram(ref)));
-        page_release(ref);
-        return;
-    }
-    fake_tier_demote_object(&type_set_ops, object, want);
+    value_demote(&type_set_ops, entry, want);
 }
 
 static void model_put(unsigned i) {
@@ -195,10 +167,7 @@ static void do_copy(void) {
     verify_each(copy);
     assert_int_equal(set_add(copy, bytes_of_text("another"), 0, NULL), 0);
     type_set_ops.check(copy);
-    type_set_ops.free_value(copy);
-    entry_free(copy);
-    while (type_reap_some(3))
-        continue;
+    value_destroy(&type_set_ops, copy);
 }
 
 /* What is encoded decodes to the same. */
@@ -209,18 +178,9 @@ static void do_rdb(void) {
     if (model_size == 0) return;
     COMMAND(result, (bytes_builder_clear(&body), type_set_ops.encode(entry, &body, &type)));
     assert_int_equal(result, 0);
-    struct entry *back;
-    size_t consumed;
-    assert_int_equal(
-        type_set_ops.decode(bytes_of_text("back"), type, bytes_builder_bytes(&body), &consumed, 1, &back), 0);
-    assert_int_equal(consumed, body.size);
-    type_set_ops.check(back);
+    struct entry *back = value_decoded(&type_set_ops, type, &body);
     verify_each(back);
-    type_set_ops.free_value(back);
-    entry_free(back);
-    while (type_reap_some(3))
-        continue;
-    bytes_builder_fini(&body);
+    value_destroy(&type_set_ops, back);
 }
 
 /* Every member that is there from begin to end is reported by a scan, whatever happens between its calls. */
@@ -282,13 +242,8 @@ static void run(unsigned rounds, unsigned range, unsigned integers_count, unsign
     }
     verify();
     demote_some(30);
-    type_set_ops.free_value(entry);
-    entry_free(entry);
-    while (type_reap_some(5))
-        continue;
-    assert_int_equal(object_count(), 0);
-    assert_int_equal(object_dram_bytes(), 0);
-    assert_int_equal(fake_records_alive, 0);
+    value_destroy(&type_set_ops, entry);
+    value_none_left();
 }
 
 static void test_small(void **state) {
@@ -313,7 +268,7 @@ static void test_large(void **state) {
     (void)state;
     run(40000, MEMBERS, 0, 3);
     run(20000, 1500, 1000, 1);
-    assert_true(faults > 1000 && fake_promotions > 100);
+    assert_true(value_faults > 1000 && fake_promotions > 100);
 }
 /* Thresholds set high: one page up to its largest size, then all at once a directory. */
 static void test_high_thresholds(void **state) {

@@ -17,7 +17,7 @@
 #include "base/bytes_builder.h"
 #include "base/hash.h"
 #include "base/memory.h"
-#include "tests/model/fake_tier.h"
+#include "tests/model/value_model.h"
 #include "types/stream.h"
 
 #define ENTRIES_MAX 60000u
@@ -34,27 +34,11 @@ static struct model_entry model[ENTRIES_MAX];
 static unsigned model_count, model_size; /* ever added; there */
 static struct stream_id group_last[GROUPS], max_deleted;
 static struct entry *entry;
-static unsigned faults;
 
 static const struct stream_id id_min = {0, 0}, id_max = {UINT64_MAX, UINT64_MAX};
 
 /* Run ${operation} as a command. */
-#define COMMAND(result, operation)                                                                           \
-    do {                                                                                                     \
-        unsigned command_runs = 0;                                                                           \
-        for (;;) {                                                                                           \
-            struct fault_set command_set;                                                                    \
-            fault_begin(&command_set, FAULT_ASYNC);                                                          \
-            result = (operation);                                                                            \
-            fault_end(&command_set);                                                                         \
-            if (result != FIRN_EFAULT) break;                                                                \
-            assert_true(command_set.count > 0 && ++command_runs < 100);                                      \
-            assert_int_equal(entry->size, model_size);                                                       \
-            faults++;                                                                                        \
-            fake_tier_load(&command_set);                                                                    \
-        }                                                                                                    \
-        fake_tier_drop();                                                                                    \
-    } while (0)
+#define COMMAND(result, operation) VALUE_COMMAND(result, 100, entry->size == model_size, operation)
 
 static struct bytes name_of(unsigned i) {
     static char text[4][16];
@@ -310,14 +294,9 @@ static void do_replace(void) {
     } else {
         struct bytes_builder body = {0};
         uint8_t type;
-        size_t consumed;
         COMMAND(result, type_stream_ops.encode(entry, &body, &type));
         assert_int_equal(result, 0);
-        result = type_stream_ops.decode(bytes_of_text("back"), type, bytes_builder_bytes(&body), &consumed, 1,
-                                        &other);
-        assert_int_equal(result, 0);
-        assert_int_equal(consumed, body.size);
-        bytes_builder_fini(&body);
+        other = value_decoded(&type_stream_ops, type, &body);
     }
     type_stream_ops.check(other);
     if (random_below(2)) { /* the original goes on with shared pages */
@@ -375,7 +354,7 @@ static void test_small_nodes(void **state) {
 static void test_usual(void **state) {
     (void)state;
     run(40000, 70, 10);
-    assert_true(faults > 500 && fake_promotions > 50);
+    assert_true(value_faults > 500 && fake_promotions > 50);
 }
 static void test_large_nodes(void **state) { /* counts of more than one byte */
     (void)state;

@@ -19,7 +19,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "tests/model/fake_tier.h"
+#include "tests/model/value_model.h"
 #include "types/zset.h"
 
 /* --- the sorted set and its model --- */
@@ -32,7 +32,6 @@ static struct {
 static unsigned order[MEMBERS], model_size; /* present members, ascending */
 static unsigned score_kind;                 /* of the scores drawn */
 static struct entry *entry;
-static unsigned faults, runs_max;
 
 static struct bytes name_into(unsigned i, char *text) {
     if (i % 700 == 7) { /* one with pages for itself */
@@ -90,38 +89,10 @@ static void model_put(unsigned i, double score) {
 }
 
 /* Run ${operation} as a command. */
-#define COMMAND(result, operation)                                                                           \
-    do {                                                                                                     \
-        unsigned command_runs = 0;                                                                           \
-        for (;;) {                                                                                           \
-            struct fault_set command_set;                                                                    \
-            fault_begin(&command_set, FAULT_ASYNC);                                                          \
-            result = (operation);                                                                            \
-            fault_end(&command_set);                                                                         \
-            if (result != FIRN_EFAULT) break;                                                                \
-            assert_true(command_set.count > 0 && ++command_runs < 50);                                       \
-            if (command_runs > runs_max) runs_max = command_runs;                                            \
-            assert_int_equal(entry->size, model_size);                                                       \
-            faults++;                                                                                        \
-            fake_tier_load(&command_set);                                                                    \
-        }                                                                                                    \
-        fake_tier_drop();                                                                                    \
-    } while (0)
-
-static struct object *object_of(void) {
-    return page_ref_tag(entry_ref(entry)) == PAGE_TAG_OBJECT ? page_ref_object(entry_ref(entry)) : NULL;
-}
+#define COMMAND(result, operation) VALUE_COMMAND(result, 50, entry->size == model_size, operation)
 
 static void demote_some(unsigned want) {
-    struct object *object = object_of();
-    if (object == NULL) {
-        uint64_t ref = entry_ref(entry);
-        if (ref == 0 || page_ref_tag(ref) != PAGE_TAG_DRAM || page_ref_dram(ref)->refs > 1) return;
-        entry_store_ref(entry, fake_tier_put(page_ref_dram(ref)));
-        page_release(ref);
-        return;
-    }
-    fake_tier_demote_object(&type_zset_ops, object, want);
+    value_demote(&type_zset_ops, entry, want);
 }
 
 static double draw_score(void) {
@@ -274,13 +245,6 @@ static void verify(void) {
     assert_true(type_zset_ops.memory(entry, 5) < 100u << 20 && type_zset_ops.memory(entry, 0) < 100u << 20);
 }
 
-static void discard(struct entry *of) {
-    type_zset_ops.free_value(of);
-    entry_free(of);
-    while (type_reap_some(3))
-        continue;
-}
-
 /* A copy has the same elements, is independent and goes without leaving anything. */
 static void do_copy(void) {
     struct entry *copy = zset_create(bytes_of_text("copy"), 1, 1);
@@ -296,7 +260,7 @@ static void do_copy(void) {
     assert_int_equal(zset_put(copy, bytes_of_text("another"), 5, 0, &outcome, &score), 0);
     if (model_size > 0) assert_int_equal(zset_remove(copy, member_name(order[0])), 0);
     type_zset_ops.check(copy);
-    discard(copy);
+    value_destroy(&type_zset_ops, copy);
 }
 
 /* What is encoded decodes to the same. */
@@ -307,16 +271,9 @@ static void do_rdb(void) {
     if (model_size == 0) return;
     COMMAND(result, (bytes_builder_clear(&body), type_zset_ops.encode(entry, &body, &type)));
     assert_int_equal(result, 0);
-    struct entry *back;
-    size_t consumed;
-    assert_int_equal(
-        type_zset_ops.decode(bytes_of_text("back"), type, bytes_builder_bytes(&body), &consumed, 1, &back),
-        0);
-    assert_int_equal(consumed, body.size);
-    type_zset_ops.check(back);
+    struct entry *back = value_decoded(&type_zset_ops, type, &body);
     walk_span(back, (struct zset_span){.count = model_size}, 0);
-    discard(back);
-    bytes_builder_fini(&body);
+    value_destroy(&type_zset_ops, back);
 }
 
 /* Every member that is there from begin to end is reported by a scan, whatever happens between its calls. */
@@ -380,10 +337,8 @@ static void run(unsigned rounds, unsigned range, unsigned demote_odds) {
     }
     verify();
     demote_some(30);
-    discard(entry);
-    assert_int_equal(object_count(), 0);
-    assert_int_equal(object_dram_bytes(), 0);
-    assert_int_equal(fake_records_alive, 0);
+    value_destroy(&type_zset_ops, entry);
+    value_none_left();
 }
 
 static void test_small(void **state) {
@@ -406,7 +361,7 @@ static void test_large(void **state) {
         run(15000, MEMBERS, 3);
     score_kind = 2;
     run(10000, 1500, 1);
-    assert_true(faults > 1000 && fake_promotions > 100);
+    assert_true(value_faults > 1000 && fake_promotions > 100);
 }
 static void test_resident(void **state) {
     (void)state;
@@ -442,12 +397,13 @@ static void test_in_order(void **state) {
         assert_int_equal(zset_remove_span(entry, most, &removed), 0);
         type_zset_ops.check(entry);
         assert_int_equal(entry->size, 20);
-        discard(entry);
+        value_destroy(&type_zset_ops, entry);
     }
     assert_int_equal(object_count(), 0);
 }
 
-/* Page reads of one operation on a sorted set that is below as a whole: recorded faults over all runs. */
+/* Page reads of one operation on a sorted set that is below as a whole: recorded value_faults over all runs.
+ */
 #define COLD_READS_AT_MOST(limit, operation)                                                                 \
     do {                                                                                                     \
         unsigned cold_reads = 0;                                                                             \
@@ -485,7 +441,7 @@ static void test_cold_reads(void **state) {
         struct bytes member = bytes_of(text, (size_t)snprintf(text, sizeof text, "member:%u", i));
         assert_int_equal(zset_put(entry, member, (double)random_below(1u << 20), 0, &outcome, &score), 0);
     }
-    struct object *object = object_of();
+    struct object *object = value_object(entry);
     while (object->pages_dram > 0)
         demote_some(64);
     type_zset_ops.check(entry);
@@ -502,7 +458,7 @@ static void test_cold_reads(void **state) {
         COLD_READS_AT_MOST(2u, zset_span(entry, &from, &to, &found));
         COLD_READS_AT_MOST(1u, zset_at(entry, i, &member, &score));
     }
-    discard(entry);
+    value_destroy(&type_zset_ops, entry);
     assert_int_equal(fake_records_alive, 0);
 }
 

@@ -21,11 +21,12 @@
 #include "cmd/dispatch.h"
 #include "net/net.h"
 #include "page/page.h"
+#include "tests/support/client.h"
+#include "tests/support/cold_page.h"
 #include "tiering/tier.h"
 
 int __wrap_cmd_unlink(struct call *call);
 
-static struct client_hooks hooks;
 static int64_t timeout_ms;
 static uint64_t sticky;
 static unsigned runs;
@@ -53,24 +54,18 @@ int __wrap_cmd_unlink(struct call *call) {
 /* --- clients without sockets --- */
 
 #define CLIENTS 6
-static struct bytes words[CLIENTS][16];
 static struct client *clients[CLIENTS];
 
 static void clients_up(void) {
     for (int i = 0; i < CLIENTS; i++) {
-        clients[i] = net_internal_client_create();
-        clients[i]->flags &= ~(CLIENT_INTERNAL | CLIENT_AUTHENTICATED);
-        hooks.connected(clients[i]);
+        clients[i] = client_create();
     }
     runs = 0;
     timeout_ms = 0;
 }
 
 static void client_down(int i) {
-    hooks.disconnecting(clients[i]);
-    clients[i]->request.argv = NULL;
-    clients[i]->flags |= CLIENT_INTERNAL;
-    net_internal_client_destroy(clients[i]);
+    client_destroy(clients[i]);
     clients[i] = NULL;
 }
 
@@ -88,31 +83,11 @@ static void clients_down(void) {
 }
 
 static int execute(int i, const char *line) {
-    size_t count = 0;
-    while (*line != 0) {
-        size_t size = strcspn(line, " ");
-        words[i][count++] = bytes_of(line, size);
-        line += size + (line[size] == ' ');
-    }
-    clients[i]->request.argv = words[i];
-    clients[i]->request.argc = count;
-    return hooks.execute(clients[i]);
+    return client_execute(clients[i], line);
 }
 
 static void expect_reply(int i, const char *expected) {
-    char text[4096] = "";
-    size_t bytes, used = 0;
-    struct reply_chunk *chunk = reply_take(&clients[i]->reply, &bytes);
-    while (chunk != NULL) {
-        struct reply_chunk *next = chunk->next;
-        assert_true(used + chunk->used < sizeof text);
-        memcpy(text + used, chunk->data, chunk->used);
-        used += chunk->used;
-        reply_chunk_free(chunk);
-        chunk = next;
-    }
-    text[used] = 0;
-    assert_string_equal(text, expected);
+    client_expect_reply(clients[i], expected);
 }
 
 static void expect(int i, const char *line, const char *expected) {
@@ -247,62 +222,10 @@ static void timeouts(void **state) {
 
 /* --- B1 --- */
 
-static uint64_t finished_ref;
-
-static void victim_begin(const struct tier_victim *victim) {
-    page_retain(page_ref_dram(victim->ref));
-}
-
-static int victim_finish(const struct tier_victim *victim, uint64_t ref) {
-    (void)victim;
-    finished_ref = ref;
-    return ref != 0;
-}
-
-static unsigned no_victims(int from, struct tier_victim *victims_out, unsigned limit) {
-    (void)from, (void)victims_out, (void)limit;
-    return 0;
-}
-
-static uint64_t no_evict(int from) {
-    (void)from;
-    return 0;
-}
-
-static void no_census(uint64_t keys_out[4], uint64_t pages_out[4]) {
-    memset(keys_out, 0, 4 * sizeof *keys_out);
-    memset(pages_out, 0, 4 * sizeof *pages_out);
-}
-
-static void no_wake(void *ctx) {
-    (void)ctx;
-}
-
-static void tiers_up(void) {
-    static const struct tier_keyspace_hooks keyspace = {.victims = no_victims,
-                                                        .begin = victim_begin,
-                                                        .finish = victim_finish,
-                                                        .evict = no_evict,
-                                                        .census = no_census};
-    struct tier_config config = {.pmem_path = "",
-                                 .nvme_path = "nvme",
-                                 .nvme_bytes = 1 << 24,
-                                 .nvme_ops = &tier_null_ops,
-                                 .wake = no_wake};
-    char message[256];
-    assert_int_equal(tier_start(&config, &keyspace, message, sizeof message), 0);
-}
-
 /* What the handler needs is in no buffer (again). */
 static void cold(void) {
     if (sticky != 0) page_release(sticky);
-    struct page *page = page_create(64);
-    memset(page->data, 'a', 64);
-    page->bytes = 64;
-    struct tier_victim victim = {.ref = page_ref_of(page), .object_id = 1};
-    assert_int_equal(tier_demote_now(&victim, PAGE_TAG_NVME), 0);
-    sticky = finished_ref;
-    page_release(page_ref_of(page));
+    sticky = cold_page('a', 1);
 }
 
 /* Turn the tier manager until the command of client ${i} is through. */
@@ -319,7 +242,7 @@ static void until_through(int i) {
 
 static void nobody_overtakes(void **state) {
     (void)state;
-    tiers_up();
+    cold_page_start();
     cold();
     clients_up();
     waits(1, "unlink a");
@@ -367,7 +290,7 @@ static void nobody_overtakes(void **state) {
 /* Keys whose first waiters were served, and whose second wait on a held key too. */
 static void stalled_and_changed(void **state) {
     (void)state;
-    tiers_up();
+    cold_page_start();
     cold();
     clients_up();
     waits(1, "unlink a");

@@ -21,6 +21,8 @@
 #include "cmd/slowlog.h"
 #include "net/net.h"
 #include "page/page.h"
+#include "tests/support/client.h"
+#include "tests/support/cold_page.h"
 #include "tiering/tier.h"
 
 #define PAGES 3
@@ -30,13 +32,11 @@ int __real_tier_enabled(void);
 int __wrap_tier_enabled(void);
 enum tier_admission __wrap_tier_admit(int64_t *delay_us_out, const char **message_out);
 
-static struct client_hooks hooks;
 static uint64_t refs[PAGES];
 static unsigned runs, fail_with;
 static int pretend_tiers;
 static enum tier_admission admission;
 static int64_t admission_delay_us;
-static uint64_t finished_ref;
 
 int __wrap_tier_enabled(void) {
     return pretend_tiers || __real_tier_enabled();
@@ -66,69 +66,18 @@ int __wrap_cmd_lolwut(struct call *call) {
     return 0;
 }
 
-/* --- a client without socket --- */
-
-static struct bytes words[16];
-
-static struct client *client_create(void) {
-    struct client *client = net_internal_client_create();
-    client->flags &= ~(CLIENT_INTERNAL | CLIENT_AUTHENTICATED);
-    hooks.connected(client);
-    return client;
-}
-
-static void client_destroy(struct client *client) {
-    hooks.disconnecting(client);
-    client->request.argv = NULL;
-    client->flags |= CLIENT_INTERNAL;
-    net_internal_client_destroy(client);
-}
-
-static int execute(struct client *client, const char *line) {
-    size_t count = 0;
-    while (*line != 0) {
-        size_t size = strcspn(line, " ");
-        words[count++] = bytes_of(line, size);
-        line += size + (line[size] == ' ');
-    }
-    client->request.argv = words;
-    client->request.argc = count;
-    return hooks.execute(client);
-}
-
-static void expect_reply(struct client *client, const char *expected) {
-    char text[4096] = "";
-    size_t bytes, used = 0;
-    struct reply_chunk *chunk = reply_take(&client->reply, &bytes);
-    while (chunk != NULL) {
-        struct reply_chunk *next = chunk->next;
-        assert_true(used + chunk->used < sizeof text);
-        memcpy(text + used, chunk->data, chunk->used);
-        used += chunk->used;
-        reply_chunk_free(chunk);
-        chunk = next;
-    }
-    text[used] = 0;
-    assert_string_equal(text, expected);
-}
-
-static void expect(struct client *client, const char *line, const char *expected) {
-    assert_int_equal(execute(client, line), 0);
-    expect_reply(client, expected);
-}
-
 /* --- refusals --- */
 
 static void unknown(void **state) {
     struct client *client = client_create();
     (void)state;
-    expect(client, "foo", "-ERR unknown command 'foo', with args beginning with: \r\n");
-    expect(client, "foo a b", "-ERR unknown command 'foo', with args beginning with: 'a' 'b' \r\n");
-    expect(client, "client nosuch", "-ERR unknown subcommand 'nosuch'. Try CLIENT HELP.\r\n");
-    expect(client, "client", "-ERR wrong number of arguments for 'client' command\r\n");
-    expect(client, "echo", "-ERR wrong number of arguments for 'echo' command\r\n");
-    expect(client, "client id x", "-ERR wrong number of arguments for 'client|id' command\r\n");
-    expect(client, "Post / HTTP/1.1", "");
+    client_expect(client, "foo", "-ERR unknown command 'foo', with args beginning with: \r\n");
+    client_expect(client, "foo a b", "-ERR unknown command 'foo', with args beginning with: 'a' 'b' \r\n");
+    client_expect(client, "client nosuch", "-ERR unknown subcommand 'nosuch'. Try CLIENT HELP.\r\n");
+    client_expect(client, "client", "-ERR wrong number of arguments for 'client' command\r\n");
+    client_expect(client, "echo", "-ERR wrong number of arguments for 'echo' command\r\n");
+    client_expect(client, "client id x", "-ERR wrong number of arguments for 'client|id' command\r\n");
+    client_expect(client, "Post / HTTP/1.1", "");
     assert_true(client->flags & CLIENT_CLOSE_ASAP);
     client_destroy(client);
 }
@@ -137,13 +86,14 @@ static void authentication(void **state) {
     (void)state;
     dispatch_config.requirepass = bytes_of_text("secret");
     struct client *client = client_create();
-    expect(client, "ping", "-NOAUTH Authentication required.\r\n");
-    expect(client, "auth wrong", "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
-    expect(client, "auth other secret", "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
-    expect(client, "auth default secret", "+OK\r\n");
-    expect(client, "ping", "+PONG\r\n");
-    expect(client, "reset", "+RESET\r\n");
-    expect(client, "ping", "-NOAUTH Authentication required.\r\n");
+    client_expect(client, "ping", "-NOAUTH Authentication required.\r\n");
+    client_expect(client, "auth wrong", "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+    client_expect(client, "auth other secret",
+                  "-WRONGPASS invalid username-password pair or user is disabled.\r\n");
+    client_expect(client, "auth default secret", "+OK\r\n");
+    client_expect(client, "ping", "+PONG\r\n");
+    client_expect(client, "reset", "+RESET\r\n");
+    client_expect(client, "ping", "-NOAUTH Authentication required.\r\n");
     dispatch_config.requirepass = bytes_of("", 0);
     client_destroy(client);
 }
@@ -153,71 +103,24 @@ static void authentication(void **state) {
 static void reply_modes(void **state) {
     struct client *client = client_create();
     (void)state;
-    expect(client, "client reply skip", "");
-    expect(client, "ping", "");
-    expect(client, "ping", "+PONG\r\n");
-    expect(client, "client reply off", "");
-    expect(client, "ping", "");
-    expect(client, "client reply skip", "");
-    expect(client, "ping", "");
-    expect(client, "client reply on", "+OK\r\n");
-    expect(client, "ping", "+PONG\r\n");
+    client_expect(client, "client reply skip", "");
+    client_expect(client, "ping", "");
+    client_expect(client, "ping", "+PONG\r\n");
+    client_expect(client, "client reply off", "");
+    client_expect(client, "ping", "");
+    client_expect(client, "client reply skip", "");
+    client_expect(client, "ping", "");
+    client_expect(client, "client reply on", "+OK\r\n");
+    client_expect(client, "ping", "+PONG\r\n");
     client_destroy(client);
 }
 
 /* --- faults --- */
 
-static void victim_begin(const struct tier_victim *victim) {
-    page_retain(page_ref_dram(victim->ref));
-}
-
-static int victim_finish(const struct tier_victim *victim, uint64_t ref) {
-    (void)victim;
-    finished_ref = ref;
-    return ref != 0;
-}
-
-static unsigned no_victims(int from, struct tier_victim *victims_out, unsigned limit) {
-    (void)from, (void)victims_out, (void)limit;
-    return 0;
-}
-
-static uint64_t no_evict(int from) {
-    (void)from;
-    return 0;
-}
-
-static void no_census(uint64_t keys_out[4], uint64_t pages_out[4]) {
-    memset(keys_out, 0, 4 * sizeof *keys_out);
-    memset(pages_out, 0, 4 * sizeof *pages_out);
-}
-
-static void no_wake(void *ctx) {
-    (void)ctx;
-}
-
 static void tiers_up(void) {
-    static const struct tier_keyspace_hooks keyspace = {.victims = no_victims,
-                                                        .begin = victim_begin,
-                                                        .finish = victim_finish,
-                                                        .evict = no_evict,
-                                                        .census = no_census};
-    struct tier_config config = {.pmem_path = "",
-                                 .nvme_path = "nvme",
-                                 .nvme_bytes = 1 << 24,
-                                 .nvme_ops = &tier_null_ops,
-                                 .wake = no_wake};
-    char message[256];
-    assert_int_equal(tier_start(&config, &keyspace, message, sizeof message), 0);
-    for (unsigned i = 0; i < PAGES; i++) {
-        struct page *page = page_create(64);
-        memset(page->data, 'a' + (int)i, 64);
-        page->bytes = 64;
-        struct tier_victim victim = {.ref = page_ref_of(page), .object_id = i + 1};
-        assert_int_equal(tier_demote_now(&victim, PAGE_TAG_NVME), 0);
-        refs[i] = finished_ref;
-        page_release(page_ref_of(page));
-    }
+    cold_page_start();
+    for (unsigned i = 0; i < PAGES; i++)
+        refs[i] = cold_page((char)('a' + i), i + 1);
 }
 
 static void tiers_down(void) {
@@ -242,7 +145,7 @@ static void faults_park_and_rerun(void **state) {
     tiers_up();
     struct client *client = client_create();
     runs = 0;
-    assert_int_equal(execute(client, "lolwut"), 1);
+    assert_int_equal(client_execute(client, "lolwut"), 1);
     assert_int_equal(client->reply.bytes, 0); /* X3 */
     assert_int_equal(dispatch_stats.parked_pages, 1);
     assert_int_not_equal(client->parked, 0);
@@ -250,9 +153,9 @@ static void faults_park_and_rerun(void **state) {
     assert_int_equal(runs, PAGES + 1);
     assert_int_equal(dispatch_stats.parked_pages, 0);
     assert_int_equal(client->parked, 0);
-    expect_reply(
+    client_expect_reply(
         client, "$16\r\nbefore the fault\r\n$16\r\nbefore the fault\r\n$16\r\nbefore the fault\r\n+DONE\r\n");
-    expect(client, "ping", "+PONG\r\n");
+    client_expect(client, "ping", "+PONG\r\n");
     const struct command *command = command_find_name(bytes_of_text("lolwut"));
     assert_int_equal(dispatch_command_stats(command)->calls, 1);
     client_destroy(client);
@@ -266,26 +169,26 @@ static void transaction_faults(void **state) {
     struct client *client = client_create();
     dispatch_stats_reset();
     runs = 0;
-    expect(client, "multi", "+OK\r\n");
-    expect(client, "strlen a", "+QUEUED\r\n");
-    expect(client, "lolwut", "+QUEUED\r\n");
-    expect(client, "ping", "+QUEUED\r\n");
-    assert_int_equal(execute(client, "exec"), 1);
+    client_expect(client, "multi", "+OK\r\n");
+    client_expect(client, "strlen a", "+QUEUED\r\n");
+    client_expect(client, "lolwut", "+QUEUED\r\n");
+    client_expect(client, "ping", "+QUEUED\r\n");
+    assert_int_equal(client_execute(client, "exec"), 1);
     assert_int_equal(client->reply.bytes, 0);
     assert_int_equal(execute_to_end(client), 0);
     assert_int_equal(runs, PAGES + 1);
-    expect_reply(client,
-                 "*3\r\n:0\r\n$16\r\nbefore the fault\r\n$16\r\nbefore the fault\r\n$16\r\nbefore "
-                 "the fault\r\n+DONE\r\n+PONG\r\n");
+    client_expect_reply(client,
+                        "*3\r\n:0\r\n$16\r\nbefore the fault\r\n$16\r\nbefore the fault\r\n$16\r\nbefore "
+                        "the fault\r\n+DONE\r\n+PONG\r\n");
     assert_int_equal(dispatch_command_stats(command_find_name(bytes_of_text("strlen")))->calls, 1);
     assert_int_equal(dispatch_command_stats(command_find_name(bytes_of_text("lolwut")))->calls, 1);
     assert_int_equal(dispatch_command_stats(command_find_name(bytes_of_text("exec")))->calls, 1);
     /* Behind a command that is no read, pages are read blocking. */
     runs = 0;
-    expect(client, "multi", "+OK\r\n");
-    expect(client, "ping", "+QUEUED\r\n");
-    expect(client, "lolwut", "+QUEUED\r\n");
-    assert_int_equal(execute(client, "exec"), 0);
+    client_expect(client, "multi", "+OK\r\n");
+    client_expect(client, "ping", "+QUEUED\r\n");
+    client_expect(client, "lolwut", "+QUEUED\r\n");
+    assert_int_equal(client_execute(client, "exec"), 0);
     assert_int_equal(runs, 1);
     reply_clear(&client->reply);
     assert_int_equal(client->command_bytes, 0);
@@ -298,7 +201,7 @@ static void disconnect_while_parked(void **state) {
     (void)state;
     tiers_up();
     struct client *client = client_create();
-    assert_int_equal(execute(client, "lolwut"), 1);
+    assert_int_equal(client_execute(client, "lolwut"), 1);
     client_destroy(client);
     assert_int_equal(dispatch_stats.parked_pages, 0);
     for (int i = 0; i < 50; i++) {
@@ -335,7 +238,7 @@ static void failures(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t bytes;
         fail_with = (unsigned)-cases[i].error;
-        assert_int_equal(execute(client, "lolwut"), 0);
+        assert_int_equal(client_execute(client, "lolwut"), 0);
         struct reply_chunk *chunk = reply_take(&client->reply, &bytes);
         assert_memory_equal(chunk->data, cases[i].begin, strlen(cases[i].begin));
         assert_null(chunk->next);
@@ -354,10 +257,10 @@ static void refused_writer(void **state) {
     (void)state;
     pretend_tiers = 1;
     admission = TIER_REFUSE;
-    expect(client, "ping", "+PONG\r\n"); /* only commands that need memory are asked about */
-    expect(client, "copy a b", "-OOM the NVMe tier is full\r\n");
+    client_expect(client, "ping", "+PONG\r\n"); /* only commands that need memory are asked about */
+    client_expect(client, "copy a b", "-OOM the NVMe tier is full\r\n");
     admission = TIER_ADMIT;
-    expect(client, "copy a b", ":0\r\n");
+    client_expect(client, "copy a b", ":0\r\n");
     pretend_tiers = 0;
     client_destroy(client);
 }
@@ -368,15 +271,15 @@ static void delayed_writer(void **state) {
     pretend_tiers = 1;
     admission = TIER_DELAY;
     admission_delay_us = 400;
-    expect(client, "copy a b", ":0\r\n"); /* owed */
-    expect(client, "copy a b", ":0\r\n");
-    assert_int_equal(execute(client, "copy a b"), 1);
+    client_expect(client, "copy a b", ":0\r\n"); /* owed */
+    client_expect(client, "copy a b", ":0\r\n");
+    assert_int_equal(client_execute(client, "copy a b"), 1);
     assert_int_equal(dispatch_stats.parked_delay, 1);
     assert_int_equal(hooks.execute(client), 1);
     usleep(2000);
     dispatch_cron();
     assert_int_equal(hooks.execute(client), 0);
-    expect_reply(client, ":0\r\n");
+    client_expect_reply(client, ":0\r\n");
     assert_int_equal(dispatch_stats.parked_delay, 0);
     admission = TIER_ADMIT;
     pretend_tiers = 0;
@@ -389,20 +292,20 @@ static void pause_holds_back(void **state) {
     struct client *client = client_create();
     (void)state;
     dispatch_pause(DISPATCH_PAUSE_WRITE, clock_monotonic_us() / 1000 + 60000);
-    expect(client, "ping", "+PONG\r\n");
-    assert_int_equal(execute(client, "copy a b"), 1);
+    client_expect(client, "ping", "+PONG\r\n");
+    assert_int_equal(client_execute(client, "copy a b"), 1);
     assert_true(client->flags & CLIENT_PAUSED);
     assert_int_equal(hooks.execute(client), 1);
     dispatch_unpause();
     assert_int_equal(hooks.execute(client), 0);
-    expect_reply(client, ":0\r\n");
+    client_expect_reply(client, ":0\r\n");
     assert_false(client->flags & CLIENT_PAUSED);
     dispatch_pause(DISPATCH_PAUSE_ALL, clock_monotonic_us() / 1000 + 1);
-    assert_int_equal(execute(client, "ping"), 1);
+    assert_int_equal(client_execute(client, "ping"), 1);
     usleep(2000);
     dispatch_cron();
     assert_int_equal(hooks.execute(client), 0);
-    expect_reply(client, "+PONG\r\n");
+    client_expect_reply(client, "+PONG\r\n");
     client_destroy(client);
 }
 
@@ -411,20 +314,20 @@ static void pause_holds_back(void **state) {
 static void waiting(void **state) {
     struct client *client = client_create();
     (void)state;
-    expect(client, "wait 0 0", ":0\r\n");
-    assert_int_equal(execute(client, "wait 1 0"), 1);
+    client_expect(client, "wait 0 0", ":0\r\n");
+    assert_int_equal(client_execute(client, "wait 1 0"), 1);
     assert_true(dispatch_is_waiting(client));
     assert_int_equal(dispatch_stats.waiting, 1);
     assert_int_equal(hooks.execute(client), 1);
     assert_int_equal(dispatch_wake(client, DISPATCH_WAKE_ERROR), 1);
     assert_int_equal(dispatch_wake(client, DISPATCH_WAKE_ERROR), 0);
     assert_int_equal(hooks.execute(client), 0);
-    expect_reply(client, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
-    assert_int_equal(execute(client, "wait 1 0"), 1);
+    client_expect_reply(client, "-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n");
+    assert_int_equal(client_execute(client, "wait 1 0"), 1);
     assert_int_equal(dispatch_wake(client, DISPATCH_WAKE_TIMEOUT), 1);
     assert_int_equal(hooks.execute(client), 0);
-    expect_reply(client, ":0\r\n");
-    assert_int_equal(execute(client, "wait 1 0"), 1);
+    client_expect_reply(client, ":0\r\n");
+    assert_int_equal(client_execute(client, "wait 1 0"), 1);
     client_destroy(client); /* goes away while waiting */
     assert_int_equal(dispatch_stats.waiting, 0);
 }
@@ -442,7 +345,7 @@ static void error_statistics(void **state) {
     dispatch_config.requirepass = bytes_of_text("secret");
     struct client *client = client_create();
     for (int i = 0; i < 3; i++)
-        expect(client, "ping", "-NOAUTH Authentication required.\r\n");
+        client_expect(client, "ping", "-NOAUTH Authentication required.\r\n");
     dispatch_config.requirepass = bytes_of("", 0);
     dispatch_each_error(find_error, &count);
     assert_int_equal(count, 3);
@@ -457,11 +360,11 @@ static void slow_log(void **state) {
     dispatch_config.slowlog_log_slower_than_us = 0;
     dispatch_config.slowlog_max_len = 3;
     for (int i = 0; i < 5; i++)
-        expect(client, "echo hello", "$5\r\nhello\r\n");
+        client_expect(client, "echo hello", "$5\r\nhello\r\n");
     assert_int_equal(slowlog_count(), 3);
     assert_int_equal(slowlog_newest()->argc, 2);
     assert_memory_equal(slowlog_newest()->argv[1].data, "hello", 5);
-    assert_int_equal(execute(client, "auth secret"), 0);
+    assert_int_equal(client_execute(client, "auth secret"), 0);
     assert_true(bytes_equal(slowlog_newest()->argv[1], bytes_of_text("(redacted)")));
     slowlog_reset();
     assert_int_equal(slowlog_count(), 0);

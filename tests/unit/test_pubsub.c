@@ -19,52 +19,10 @@
 #include "cmd/watch.h"
 #include "keyspace/notify.h"
 #include "net/net.h"
-
-static struct client_hooks hooks;
-
-static struct client *client_create(void) {
-    struct client *client = net_internal_client_create();
-    client->flags &= ~(CLIENT_INTERNAL | CLIENT_AUTHENTICATED);
-    hooks.connected(client);
-    return client;
-}
-
-static void client_destroy(struct client *client) {
-    hooks.disconnecting(client);
-    assert_int_equal(client->command_bytes, 0);
-    client->request.argv = NULL;
-    client->flags |= CLIENT_INTERNAL;
-    net_internal_client_destroy(client);
-}
+#include "tests/support/client.h"
 
 static void execute(struct client *client, const char *line) {
-    struct bytes words[16];
-    size_t count = 0;
-    while (*line != 0) {
-        size_t size = strcspn(line, " ");
-        words[count++] = bytes_of(line, size);
-        line += size + (line[size] == ' ');
-    }
-    client->request.argv = words;
-    client->request.argc = count;
-    assert_int_equal(hooks.execute(client), 0);
-    client->request.argv = NULL;
-}
-
-static void expect_reply(struct client *client, const char *expected) {
-    char text[4096] = "";
-    size_t bytes, used = 0;
-    struct reply_chunk *chunk = reply_take(&client->reply, &bytes);
-    while (chunk != NULL) {
-        struct reply_chunk *next = chunk->next;
-        assert_true(used + chunk->used < sizeof text);
-        memcpy(text + used, chunk->data, chunk->used);
-        used += chunk->used;
-        reply_chunk_free(chunk);
-        chunk = next;
-    }
-    text[used] = 0;
-    assert_string_equal(text, expected);
+    assert_int_equal(client_execute(client, line), 0);
 }
 
 /* Against a table of who is subscribed to what. */
@@ -113,9 +71,9 @@ static void own_messages(void **state) {
     (void)state;
     client->reply.version = 3;
     execute(client, "subscribe a");
-    expect_reply(client, ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    client_expect_reply(client, ">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
     execute(client, "publish a m");
-    expect_reply(client, ":1\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nm\r\n");
+    client_expect_reply(client, ":1\r\n>3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nm\r\n");
     client_destroy(client);
 }
 
@@ -124,14 +82,14 @@ static void events(void **state) {
     (void)state;
     assert_null(db_hooks.notify);
     execute(listener, "psubscribe *");
-    expect_reply(listener, "*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:1\r\n");
+    client_expect_reply(listener, "*3\r\n$10\r\npsubscribe\r\n$1\r\n*\r\n:1\r\n");
     pubsub_events_select(NOTIFY_KEYSPACE | NOTIFY_KEYEVENT | NOTIFY_STRING);
     execute(client, "set k v");
-    expect_reply(listener,
-                 "*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$16\r\n__keyspace@0__:k\r\n$3\r\nset\r\n"
-                 "*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$18\r\n__keyevent@0__:set\r\n$1\r\nk\r\n");
+    client_expect_reply(listener,
+                        "*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$16\r\n__keyspace@0__:k\r\n$3\r\nset\r\n"
+                        "*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$18\r\n__keyevent@0__:set\r\n$1\r\nk\r\n");
     execute(client, "del k");
-    expect_reply(listener, "");
+    client_expect_reply(listener, "");
     pubsub_events_select(NOTIFY_ALL); /* neither K nor E */
     assert_null(db_hooks.notify);
     client_destroy(client);

@@ -161,6 +161,10 @@ class Program(firn.Case):
             self.assertEqual(client("WIPE"), "OK")
             client.close()
 
+    def test_a_pidfile_that_cannot_be_written(self):
+        with firn.Server("--pidfile", "/no/such/folder/firn.pid") as server:
+            self.assertIn("Failed to write PID file '/no/such/folder/firn.pid': No such file or directory", server.text())
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -615,11 +615,11 @@ void tier_read_discarded(uint64_t ref) {
 void tier_read_clear(void) {
     for (struct tier_buffered *entry = buffer.queue.head, *next; entry != NULL; entry = next) {
         next = entry->next;
-        if (!tier_hold_covers(entry->node.key)) entry_kill(entry);
+        if (!tier_hold_covers(entry->node.key) && !page_is_shared(entry->node.key)) entry_kill(entry);
     }
     for (struct tier_buffered *entry = buffer.remainder.head, *next; entry != NULL; entry = next) {
         next = entry->next;
-        if (!tier_hold_covers(entry->node.key)) entry_kill(entry);
+        if (!tier_hold_covers(entry->node.key) && !page_is_shared(entry->node.key)) entry_kill(entry);
     }
 }
 

@@ -246,7 +246,15 @@ static struct page *begin(const struct tier_victim *victim) {
     if (page != NULL && victim->owner != NULL) page_retain(page);
     tier_manager.hooks.begin(victim);
     FIRN_ASSERT(page == NULL || page->refs == refs + 1);
+    if (page != NULL) page->moving = 1;
     return page;
+}
+
+/* Let go of it. NULL is a no-op. */
+static void end(struct page *page) {
+    if (page == NULL) return;
+    page->moving = 0;
+    page_release(page_ref_of(page));
 }
 
 /* The lower copy of a value in DRAM is still valid: no write. */
@@ -259,7 +267,7 @@ static void drop_clean(const struct tier_victim *victim, uint64_t clean_ref) {
     int flipped = tier_manager.hooks.finish(victim, clean_ref);
     if (page != NULL) {
         if (!flipped) page->lower = clean_ref;
-        page_release(victim->ref);
+        end(page);
     }
     if (!flipped) return;
     tier_transition(&state, TIER_LOWER);
@@ -320,7 +328,7 @@ int tier_write_move(const struct tier_victim *victim, struct tier_device *to, in
     uint64_t clean_ref = victim->clean_ref;
     if (victim->ref != 0 && page_ref_tag(victim->ref) == PAGE_TAG_DRAM) {
         const struct page *page = page_ref_dram(victim->ref);
-        if (page->refs != 1) return FIRN_EBUSY; /* in flight already, or held by a reply */
+        if (page->moving || (victim->owner != NULL && page->refs != 1)) return FIRN_EBUSY; /* or held */
         clean_ref = page->lower;
     }
     if (clean_ref != 0) {
@@ -342,7 +350,7 @@ static void cancel_batch(struct batch *batch, int error) {
         to->ops->discard(to->backend, move->operation.address);
         unlink_move(move);
         if (!move->is_void) tier_manager.hooks.finish(&move->victim, 0);
-        if (move->page != NULL) page_release(move->victim.ref);
+        end(move->page);
         if (move->result != NULL) *move->result = error;
         to->counters.cancelled++;
         move_destroy(move);
@@ -404,7 +412,7 @@ void tier_write_completed(struct tier_operation *operation) {
         if (!move->is_void) tier_manager.hooks.finish(&move->victim, 0);
         tier_transition(&move->state, TIER_RESIDENT);
     }
-    if (move->page != NULL) page_release(move->victim.ref);
+    end(move->page);
     if (move->result != NULL) *move->result = outcome;
     move_destroy(move);
 }

@@ -10,16 +10,17 @@
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "cmd/algebra_turns.h"
 #include "cmd/cmd_set_internal.h"
-#include "cmd/cmd_set_turns.h"
 #include "cmd/command.h"
 #include "page/fault.h"
+#include "types/packed_collection.h"
 
 #define LOOKUPS_TOUCHED_MAX FAULT_TOUCH_MAX
 
 struct algebra {
     struct call *call;
-    enum set_algebra kind;
+    enum algebra_kind kind;
     struct entry **sets; /* missing ones are NULL until algebra_prepare */
     size_t count;
     size_t walked;         /* index of the set being walked */
@@ -40,7 +41,7 @@ static void algebra_fini(struct algebra *algebra) {
 static void algebra_prepare(struct algebra *algebra);
 
 /* Look up argv[first .. first + count); an error leaves nothing behind. */
-static int algebra_find(struct algebra *algebra, struct call *call, enum set_algebra kind, size_t first,
+static int algebra_find(struct algebra *algebra, struct call *call, enum algebra_kind kind, size_t first,
                         size_t count) {
     *algebra = (struct algebra){.call = call, .kind = kind, .count = count};
     algebra->sets = memory_alloc(count * sizeof *algebra->sets);
@@ -162,23 +163,75 @@ static int algebra_run(struct algebra *algebra) {
     return error > 0 ? 0 : error; /* the limit stops it with 1 */
 }
 
-/* --- commands --- */
+/* --- in turns: the result is a set in no table, which grows in the order of the hash --- */
 
-/* Sets of many pages, not all in DRAM: in turns, after which ${algebra} is released. 0: they are not. */
-static int algebra_in_turns(struct algebra *algebra, const char *event) {
-    struct set_turns_plan plan = {.kind = algebra->kind,
-                                  .sets = algebra->sets,
-                                  .count = algebra->count,
-                                  .event = event,
-                                  .only_count = algebra->only_count,
-                                  .limit = algebra->limit};
-    if (!cmd_set_turns_apply(algebra->call, &plan)) return 0;
-    int result = cmd_set_turns_start(algebra->call, &plan);
-    algebra_fini(algebra);
-    return result;
+#define SWEEP_PAGES 256u /* of the result, behind the walk */
+
+struct set_result {
+    struct entry *set; /* NULL while empty */
+    const char *event; /* static text; NULL: replied */
+    unsigned leads;
+};
+
+static int set_result_take(void *result_any, struct call *call, struct bytes member, uint64_t hash,
+                           double score) {
+    struct set_result *result = result_any;
+    (void)hash, (void)score;
+    if (result->set == NULL) result->set = set_create(call->argv[1], member, 1);
+    return set_add(result->set, member, 0, NULL);
 }
 
-static int reply_generic(struct call *call, enum set_algebra kind) {
+/* What may go down is right behind the walk. The round sweep for victims would look for it among all that is
+ * below already: lead it there, most of the time. */
+static void set_result_passed(void *result_any, uint64_t hash) {
+    struct set_result *result = result_any;
+    struct packed_collection *set = result->set != NULL ? packed_collection_of(result->set) : NULL;
+    if (set == NULL || set->head.pages < 2 * SWEEP_PAGES || ++result->leads % 8 == 0) return;
+    uint64_t low = hash - hash / set->head.pages * SWEEP_PAGES;
+    if (set->head.sweep < low || set->head.sweep > hash) set->head.sweep = low;
+}
+
+static int set_result_finish(void *result_any, struct call *call, int *progressed_out) {
+    struct set_result *result = result_any;
+    (void)progressed_out;
+    if (result->event != NULL) return cmd_set__store(call, &result->set, result->event);
+    if (result->set != NULL) return cmd_set__reply_all(call, result->set, 1);
+    reply_set(call->reply, 0);
+    return 0;
+}
+
+static void set_result_destroy(void *result_any) {
+    struct set_result *result = result_any;
+    cmd_set__discard(result->set);
+    memory_free(result);
+}
+
+static const struct algebra_result_ops set_result_ops = {.take = set_result_take,
+                                                         .passed = set_result_passed,
+                                                         .finish = set_result_finish,
+                                                         .destroy = set_result_destroy};
+
+/* Large sets: in turns, after which ${algebra} is released. 0: they are not. */
+static int algebra_in_turns(struct algebra *algebra, const char *event) {
+    struct algebra_plan plan = {.kind = algebra->kind,
+                                .inputs = algebra->sets,
+                                .count = algebra->count,
+                                .ops = algebra->only_count ? NULL : &set_result_ops,
+                                .limit = algebra->limit};
+    struct set_result *result = NULL;
+    if (!algebra_turns_apply(algebra->call, &plan)) return 0;
+    if (!algebra->only_count) {
+        result = memory_alloc(sizeof *result);
+        *result = (struct set_result){.event = event};
+    }
+    int parked = algebra_turns_start(algebra->call, &plan, result);
+    algebra_fini(algebra);
+    return parked;
+}
+
+/* --- commands --- */
+
+static int reply_generic(struct call *call, enum algebra_kind kind) {
     struct algebra algebra;
     CALL_TRY(algebra_find(&algebra, call, kind, 1, call->argc - 1));
     int error = algebra_in_turns(&algebra, NULL);
@@ -217,7 +270,7 @@ int cmd_set__store(struct call *call, struct entry **result_inout, const char *e
     return 0;
 }
 
-static int store_generic(struct call *call, enum set_algebra kind, const char *event) {
+static int store_generic(struct call *call, enum algebra_kind kind, const char *event) {
     struct algebra algebra;
     CALL_TRY(algebra_find(&algebra, call, kind, 2, call->argc - 2));
     algebra.into_result = 1;

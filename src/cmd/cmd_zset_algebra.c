@@ -8,19 +8,17 @@
  * members asked for if these are few, else all. More than one run can keep are read one by one while walking.
  * Executor only.
  */
-#include <math.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
+#include "cmd/algebra_turns.h"
 #include "cmd/cmd_zset_internal.h"
 #include "cmd/command.h"
+#include "cmd/zset_builder.h"
 #include "page/fault.h"
 #include "types/set.h"
 
 #define LOOKUPS_TOUCHED_MAX FAULT_TOUCH_MAX
-
-enum algebra_kind { INTERSECTION, UNION, DIFFERENCE };
-enum aggregate { SUM, MIN, MAX };
 
 struct source {
     struct entry *entry; /* NULL: no such key */
@@ -31,7 +29,7 @@ struct source {
 struct algebra {
     struct call *call;
     enum algebra_kind kind;
-    enum aggregate aggregate;
+    enum algebra_aggregate aggregate;
     struct source *sources;
     size_t count, walked;
     int with_scores, only_count;
@@ -238,20 +236,6 @@ static int algebra_touch(struct algebra *algebra) {
 
 /* --- the walk --- */
 
-static double weighted(double weight, double score) {
-    double product = weight * score;
-    return isnan(product) ? 0 : product;
-}
-
-static double aggregated(enum aggregate aggregate, double a, double b) {
-    double sum;
-    switch (aggregate) {
-    case MIN: return b < a ? b : a; /* a, if b is no number (infinite times 0) */
-    case MAX: return b > a ? b : a;
-    default: sum = a + b; return isnan(sum) ? 0 : sum; /* inf and -inf */
-    }
-}
-
 static int algebra_emit(struct algebra *algebra, struct bytes member, double score) {
     enum zset_outcome outcome;
     double given;
@@ -265,9 +249,9 @@ static int algebra_emit(struct algebra *algebra, struct bytes member, double sco
 static int receive_union(struct bytes member, double score, void *ctx) {
     struct algebra *algebra = ctx;
     double before;
-    score = weighted(algebra->sources[algebra->walked].weight, score);
+    score = algebra_weighted(algebra->sources[algebra->walked].weight, score);
     int error = algebra->result != NULL ? zset_score(algebra->result, member, &before) : FIRN_ENOTFOUND;
-    if (error == 0) score = aggregated(algebra->aggregate, before, score);
+    if (error == 0) score = algebra_aggregated(algebra->aggregate, before, score);
     if (error != 0 && error != FIRN_ENOTFOUND) return error;
     return algebra_emit(algebra, member, score);
 }
@@ -275,14 +259,14 @@ static int receive_union(struct bytes member, double score, void *ctx) {
 static int receive_intersection(struct bytes member, double score, void *ctx) {
     struct algebra *algebra = ctx;
     const struct source *sources = algebra->sources;
-    double sum = weighted(sources[0].weight, score), other;
+    double sum = algebra_weighted(sources[0].weight, score), other;
     for (size_t i = 1; i < algebra->count; i++) {
         other = score;
         if (sources[i].entry != sources[0].entry) {
             int error = source_score(&sources[i], member, &other);
             if (error != 0) return error == FIRN_ENOTFOUND ? 0 : error;
         }
-        sum = aggregated(algebra->aggregate, sum, other * sources[i].weight);
+        sum = algebra_aggregated(algebra->aggregate, sum, other * sources[i].weight);
     }
     return algebra_emit(algebra, member, sum);
 }
@@ -301,7 +285,6 @@ static int receive_difference(struct bytes member, double score, void *ctx) {
 static int algebra_walk(struct algebra *algebra) {
     static int (*const receivers[])(struct bytes, double, void *) = {
         [INTERSECTION] = receive_intersection, [UNION] = receive_union, [DIFFERENCE] = receive_difference};
-    if (!algebra_prepare(algebra)) return 0;
     int error = algebra_touch(algebra);
     size_t walks = algebra->kind == UNION ? algebra->count : 1;
     for (algebra->walked = 0; error == 0 && algebra->walked < walks; algebra->walked++)
@@ -309,17 +292,103 @@ static int algebra_walk(struct algebra *algebra) {
     return error > 0 ? 0 : error; /* the limit stops it with 1 */
 }
 
-/* --- commands --- */
+/* --- the result --- */
 
-static int algebra_reply(struct algebra *algebra) {
-    struct call *call = algebra->call;
-    if (algebra->only_count) {
-        reply_integer(call->reply, (int64_t)algebra->found);
-        return 0;
-    }
-    struct zset_span all = {.count = algebra->result != NULL ? algebra->result->size : 0};
-    return cmd_zset__reply_span(call, algebra->result, all, 0, algebra->with_scores);
+/* Store it (its longest member of ${longest} bytes) under argv[1] with ${event}, or (NULL) reply it.
+ * *result_inout is taken over when it is stored. */
+static int answer(struct call *call, struct entry **result_inout, size_t longest, const char *event,
+                  int with_scores) {
+    struct entry *result = *result_inout;
+    if (event == NULL)
+        return cmd_zset__reply_span(
+            call, result, (struct zset_span){.count = result != NULL ? result->size : 0}, 0, with_scores);
+    if (result != NULL) zset_settle_encoding(result, longest);
+    int error = cmd_zset__store(call, call->argv[1], result, event);
+    if (error == 0) *result_inout = NULL;
+    return error;
 }
+
+/* --- in turns --- */
+
+struct zset_result {
+    struct zset_builder *builder; /* NULL: it is done */
+    struct entry *zset;
+    size_t longest; /* member */
+    const char *event;
+    int with_scores;
+    unsigned waits;
+};
+
+static int zset_result_take(void *result_any, struct call *call, struct bytes member, uint64_t hash,
+                            double score) {
+    struct zset_result *result = result_any;
+    (void)call;
+    if (member.size > result->longest) result->longest = member.size;
+    return zset_builder_add(result->builder, member, hash, score);
+}
+
+static void zset_result_passed(void *result_any, uint64_t hash) {
+    struct zset_result *result = result_any;
+    zset_builder_passed(result->builder, hash);
+}
+
+static int zset_result_finish(void *result_any, struct call *call, int *progressed_out) {
+    struct zset_result *result = result_any;
+    if (result->builder != NULL) {
+        int error = algebra_turns_admit(call, &result->waits);
+        if (error != 0) return error == FIRN_ENOSPACE ? 0 : error;
+        error = zset_builder_finish(result->builder, progressed_out, &result->zset);
+        if (error != 0) return error;
+        zset_builder_destroy(result->builder);
+        result->builder = NULL;
+    }
+    return answer(call, &result->zset, result->longest, result->event, result->with_scores);
+}
+
+static void zset_result_destroy(void *result_any) {
+    struct zset_result *result = result_any;
+    zset_builder_destroy(result->builder);
+    cmd_zset__discard(result->zset);
+    memory_free(result);
+}
+
+static const struct algebra_result_ops zset_result_ops = {.take = zset_result_take,
+                                                          .passed = zset_result_passed,
+                                                          .finish = zset_result_finish,
+                                                          .destroy = zset_result_destroy};
+
+/* Large inputs: FIRN_EPARKED. 0: they are not. */
+static int algebra_in_turns(const struct algebra *algebra, const char *event) {
+    struct entry **inputs = memory_alloc(algebra->count * sizeof *inputs);
+    double *weights = memory_alloc(algebra->count * sizeof *weights);
+    for (size_t i = 0; i < algebra->count; i++) {
+        inputs[i] = algebra->sources[i].entry;
+        weights[i] = algebra->sources[i].weight;
+    }
+    struct algebra_plan plan = {.kind = algebra->kind,
+                                .inputs = inputs,
+                                .weights = weights,
+                                .count = algebra->count,
+                                .aggregate = algebra->aggregate,
+                                .ops = algebra->only_count ? NULL : &zset_result_ops,
+                                .limit = algebra->limit};
+    int parked = 0;
+    if (algebra_turns_apply(algebra->call, &plan)) {
+        struct zset_result *result = NULL;
+        if (!algebra->only_count) {
+            result = memory_alloc(sizeof *result);
+            *result = (struct zset_result){.builder = zset_builder_create(algebra->key, ZSET_BUILDER_BY_HASH),
+                                           .event = event,
+                                           .with_scores = algebra->with_scores};
+        }
+        parked = algebra_turns_start(algebra->call, &plan, result);
+    }
+    memory_free(inputs);
+    memory_free(weights);
+    return parked;
+}
+
+/* --- commands --- */
 
 /* ${event} NULL: the result is replied, else stored under argv[1] with that event. */
 static int algebra_generic(struct call *call, enum algebra_kind kind, int only_count, const char *event) {
@@ -332,13 +401,13 @@ static int algebra_generic(struct call *call, enum algebra_kind kind, int only_c
         algebra_fini(&algebra);
         return call_error(error);
     }
-    error = algebra_walk(&algebra);
-    if (error == 0 && event == NULL) {
-        error = algebra_reply(&algebra);
+    int some = algebra_prepare(&algebra);
+    if (some) error = algebra_in_turns(&algebra, event);
+    if (some && error == 0) error = algebra_walk(&algebra);
+    if (error == 0 && only_count) {
+        reply_integer(call->reply, (int64_t)algebra.found);
     } else if (error == 0) {
-        if (algebra.result != NULL) zset_settle_encoding(algebra.result, algebra.longest);
-        error = cmd_zset__store(call, call->argv[1], algebra.result, event);
-        if (error == 0) algebra.result = NULL;
+        error = answer(call, &algebra.result, algebra.longest, event, algebra.with_scores);
     }
     algebra_fini(&algebra);
     return error != 0 ? cmd_zset__failed(call, error) : 0;

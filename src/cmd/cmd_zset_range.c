@@ -6,10 +6,18 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/hash.h"
+#include "base/memory.h"
+#include "cmd/algebra_turns.h"
 #include "cmd/cmd_zset_internal.h"
 #include "cmd/command.h"
 #include "cmd/stream_reply.h"
+#include "cmd/turns.h"
+#include "cmd/zset_builder.h"
 #include "page/fault.h"
+#include "tiering/tier.h"
+#include "types/held_pages.h"
+#include "types/packed_collection.h"
 #include "types/score_page.h"
 
 #define SCORE_TEXT_MAX 512u
@@ -105,16 +113,6 @@ static int reply_element(struct bytes member, double score, void *ctx) {
     return 0;
 }
 
-int cmd_zset__reply_span(struct call *call, struct entry *entry, struct zset_span span, int reverse,
-                         int with_scores) {
-    struct span_reply run = {.reply = call->reply, .with_scores = with_scores};
-    int error = span.count > 0 ? zset_touch_span(entry, span) : 0;
-    if (error != 0) return error;
-    run.pairs = with_scores && call->reply->version > 2;
-    reply_array(call->reply, with_scores && !run.pairs ? span.count * 2 : span.count);
-    return span.count > 0 ? zset_each(entry, span, reverse, reply_element, &run) : 0;
-}
-
 #define SPAN_REVERSE     0x1u
 #define SPAN_WITH_SCORES 0x2u
 #define SPAN_PAIRS       0x4u
@@ -151,6 +149,18 @@ static int span_stream(struct call *call, struct entry *entry, struct zset_span 
         (reverse ? SPAN_REVERSE : 0) | (with_scores ? SPAN_WITH_SCORES : 0) | (pairs ? SPAN_PAIRS : 0);
     reply_array(call->reply, with_scores && !pairs ? span.count * 2 : span.count);
     return stream_reply_start(call, refs, pages, &plan);
+}
+
+int cmd_zset__reply_span(struct call *call, struct entry *entry, struct zset_span span, int reverse,
+                         int with_scores) {
+    struct span_reply run = {.reply = call->reply, .with_scores = with_scores};
+    int error = span.count > 0 ? span_stream(call, entry, span, reverse, with_scores) : 0;
+    if (error != 0) return error;
+    error = span.count > 0 ? zset_touch_span(entry, span) : 0;
+    if (error != 0) return error;
+    run.pairs = with_scores && call->reply->version > 2;
+    reply_array(call->reply, with_scores && !run.pairs ? span.count * 2 : span.count);
+    return span.count > 0 ? zset_each(entry, span, reverse, reply_element, &run) : 0;
 }
 
 /* --- ZRANGE and all its forms --- */
@@ -216,12 +226,103 @@ static int store_element(struct bytes member, double score, void *ctx) {
     return zset_put(ctx, member, score, 0, &outcome, &given);
 }
 
+/* --- ZRANGESTORE of many pages, in turns --- */
+
+#define STORE_READ_AHEAD     16u
+#define STORE_TURN_ELEMENTS  250u
+#define STORE_RESIDENT_PAGES 2048u /* in DRAM, gone through in one turn */
+
+struct range_turns {
+    struct turns turns;
+    struct held_pages *held; /* of the range */
+    struct tier_hold *hold;
+    uint64_t skip, left; /* elements of the page that were had or are before the range; of the range */
+    struct zset_builder *builder;
+    struct entry *result;
+    int is_built;
+    unsigned waits;
+};
+
+static void range_destroy(struct turns *turns) {
+    struct range_turns *work = (struct range_turns *)turns;
+    tier_release(work->hold);
+    held_pages_destroy(work->held);
+    zset_builder_destroy(work->builder);
+    cmd_zset__discard(work->result);
+    memory_free(work);
+}
+
+/* Take what is left of the page under next, up to ${*limit_inout} elements. */
+static int range_take_page(struct range_turns *work, unsigned *limit_inout) {
+    struct bytes payload;
+    struct score_view view;
+    int error = page_peek(work->held->refs[work->held->next], &payload, NULL);
+    for (size_t i = work->held->next + 1;
+         error == FIRN_EFAULT && i < work->held->count && i < work->held->next + STORE_READ_AHEAD; i++) {
+        int ahead = packed_touch_ref(work->held->refs[i]); /* more than one at once */
+        if (ahead != 0 && ahead != FIRN_EFAULT) break;
+    }
+    if (error == 0) error = score_page_open(payload, 1, &view);
+    if (error != 0) return packed_error(error);
+    for (; work->skip < view.count && work->left > 0 && *limit_inout > 0; --*limit_inout) {
+        struct bytes member = score_view_member(&view, (uint32_t)work->skip);
+        error = zset_builder_add(work->builder, member, hash_key(member),
+                                 score_view_score(&view, (uint32_t)work->skip));
+        if (error != 0) return error;
+        work->skip++;
+        work->left--;
+        work->turns.progressed = 1;
+    }
+    if (work->skip < view.count) return 0;
+    work->skip = 0;
+    held_pages_release(work->held, work->held->next++);
+    return 0;
+}
+
+static int range_turn(struct turns *turns, struct call *call) {
+    struct range_turns *work = (struct range_turns *)turns;
+    int error = work->is_built ? 0 : algebra_turns_admit(call, &work->waits);
+    if (error != 0) return error == FIRN_ENOSPACE ? 0 : error;
+    for (unsigned limit = STORE_TURN_ELEMENTS; work->left > 0 && limit > 0;) {
+        if (work->held->next == work->held->count) return FIRN_ECORRUPT;
+        error = range_take_page(work, &limit);
+        if (error != 0) return error;
+    }
+    if (work->left > 0) return FIRN_EPARKED;
+    if (!work->is_built) {
+        error = zset_builder_finish(work->builder, &work->turns.progressed, &work->result);
+        if (error != 0) return error;
+        work->is_built = 1;
+    }
+    error = cmd_zset__store(call, call->argv[1], work->result, "zrangestore");
+    if (error == 0) work->result = NULL;
+    return error;
+}
+
+/* FIRN_EPARKED, or 0: it is not that much. */
+static int zrange_store_turns(struct call *call, struct entry *source, struct zset_span span) {
+    uint64_t skip;
+    if (span.count <= STREAM_PAGES_MIN || !turns_apply(call)) return 0;
+    size_t pages = zset_span_refs(source, span, 0, NULL, &skip);
+    if (pages <= (zset_is_resident(source) ? STORE_RESIDENT_PAGES : STREAM_PAGES_MIN)) return 0;
+    struct range_turns *work = memory_alloc_zero(sizeof *work);
+    work->turns = (struct turns){.turn = range_turn, .destroy = range_destroy};
+    uint64_t *refs = stream_reply_refs(pages);
+    zset_span_refs(source, span, 0, refs, &work->skip);
+    work->left = span.count;
+    work->builder = zset_builder_create(call->argv[1], ZSET_BUILDER_BY_SCORE);
+    work->hold = tier_hold(refs, pages);
+    work->held = held_pages_create(refs, pages);
+    return turns_start(call, &work->turns);
+}
+
 static int zrange_store(struct zrange *zrange, struct entry *source, struct zset_span span) {
     struct bytes key = zrange->call->argv[1];
     struct entry *result = NULL;
     int error = 0;
     if (span.count > 0) {
-        error = zset_touch_span(source, span);
+        error = zrange_store_turns(zrange->call, source, span);
+        if (error == 0) error = zset_touch_span(source, span);
         if (error != 0) return error;
         result = zset_create(key, zrange->range.kind == BY_RANK ? span.count : 0, 0);
         error = zset_each(source, span, 0, store_element, result);
@@ -248,10 +349,6 @@ static int zrange_run(struct zrange *zrange) {
         zrange_limit(zrange, &span);
     }
     if (zrange->store) return zrange_store(zrange, entry, span);
-    if (entry != NULL) {
-        int error = span_stream(call, entry, span, zrange->reverse, zrange->with_scores);
-        if (error != 0) return error;
-    }
     return cmd_zset__reply_span(call, entry, span, zrange->reverse, zrange->with_scores);
 }
 

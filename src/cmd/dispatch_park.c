@@ -38,7 +38,6 @@ static uint64_t next_ticket;
 static enum dispatch_pause pause_mode;
 static int64_t pause_until_ms;
 static struct loop_timer *pause_timer;
-static struct loop_timer *stream_reaper;
 
 /* --- lists --- */
 
@@ -157,23 +156,10 @@ void dispatch__unpark(struct dispatch_state *state) {
     state->timer = NULL;
 }
 
-static int64_t reap_streams(void *ctx) {
-    (void)ctx;
-    if (stream_reply_reap()) return 1;
-    stream_reaper = NULL; /* the loop frees it */
-    return -1;
-}
-
 static void end_turns(struct dispatch_state *state) {
     state->turns->destroy(state->turns);
     state->turns = NULL;
     reply_fini(&state->pushes);
-    if (park_loop == NULL) {
-        while (stream_reply_reap())
-            continue;
-    } else if (stream_reaper == NULL && stream_reply_reap()) {
-        stream_reaper = loop_timer_create(park_loop, 1, reap_streams, NULL);
-    }
 }
 
 void dispatch__command_done(struct dispatch_state *state) {

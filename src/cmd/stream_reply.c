@@ -15,10 +15,9 @@
 #include "cmd/dispatch_internal.h"
 #include "page/page.h"
 #include "tiering/tier.h"
+#include "types/held_pages.h"
 
 #define WINDOW_SCAN_MAX 1024u /* references one window covers at most */
-#define RETAIN_AHEAD    16u   /* page headers fetched ahead */
-#define REAP_SLICE      1024u /* pages given back at once */
 
 struct window {
     struct stream_reply *stream;
@@ -31,23 +30,14 @@ struct stream_reply {
     struct turns turns;
     struct client *client;
     struct stream_plan plan;
-    uint64_t *refs;
-    size_t count, next;
+    struct held_pages *held;
     struct tier_hold *hold;
     struct window windows[2];
     unsigned current; /* the window where next is, or which it has just left */
     int waits_for_pages;
 };
 
-/* References of a stream that ended early. */
-struct left {
-    struct left *after;
-    uint64_t *refs;
-    size_t count, next;
-};
-
 static size_t streams;
-static struct left *dying;
 
 static int stream_turn(struct turns *turns, struct call *call);
 static void stream_destroy(struct turns *turns);
@@ -62,37 +52,21 @@ uint64_t *stream_reply_refs(size_t pages) {
     return memory_alloc(pages * sizeof(uint64_t));
 }
 
-void stream_reply_retain(const uint64_t *refs, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (i + RETAIN_AHEAD < count && page_ref_tag(refs[i + RETAIN_AHEAD]) == PAGE_TAG_DRAM)
-            __builtin_prefetch(page_ref_dram(refs[i + RETAIN_AHEAD]));
-        if (page_ref_tag(refs[i]) == PAGE_TAG_DRAM) page_retain(page_ref_dram(refs[i]));
-    }
-}
-
 int stream_reply_start(struct call *call, uint64_t *refs, size_t count, const struct stream_plan *plan) {
     FIRN_ASSERT(count > 0);
     struct stream_reply *stream = memory_alloc_zero(sizeof *stream);
     stream->turns = (struct turns){.turn = stream_turn, .destroy = stream_destroy};
     stream->client = call->client;
     stream->plan = *plan;
-    stream->refs = refs;
-    stream->count = count;
     stream->windows[0].stream = stream->windows[1].stream = stream;
-    stream_reply_retain(refs, count);
     stream->hold = tier_hold(refs, count);
+    stream->held = held_pages_create(refs, count);
     streams++;
     return turns_start(call, &stream->turns);
 }
 
 size_t stream_reply_count(void) {
     return streams;
-}
-
-/* Give back what next points to; the owner has its own count, and a record below was only held. */
-static void pass(struct stream_reply *stream) {
-    uint64_t ref = stream->refs[stream->next++];
-    if (page_ref_tag(ref) == PAGE_TAG_DRAM) page_release(ref);
 }
 
 static void window_close(struct window *window) {
@@ -107,37 +81,11 @@ static void stream_destroy(struct turns *turns) {
     window_close(&stream->windows[0]);
     window_close(&stream->windows[1]);
     tier_release(stream->hold);
-    stream_reply_leave(stream->refs, stream->count, stream->next);
+    held_pages_destroy(stream->held);
     if (stream->plan.ctx_fini != NULL) stream->plan.ctx_fini(stream->plan.ctx);
     memory_free(stream->plan.ctx);
     memory_free(stream);
     streams--;
-}
-
-/* A quarter of a million pages are not given back at once. */
-void stream_reply_leave(uint64_t *refs, size_t count, size_t next) {
-    if (next == count) {
-        memory_free(refs);
-        return;
-    }
-    struct left *left = memory_alloc(sizeof *left);
-    *left = (struct left){.after = dying, .refs = refs, .count = count, .next = next};
-    dying = left;
-}
-
-int stream_reply_reap(void) {
-    for (size_t slice = REAP_SLICE; dying != NULL;) {
-        struct left *left = dying;
-        for (; slice > 0 && left->next < left->count; slice--) {
-            uint64_t ref = left->refs[left->next++];
-            if (page_ref_tag(ref) == PAGE_TAG_DRAM) page_release(ref);
-        }
-        if (left->next < left->count) return 1;
-        dying = left->after;
-        memory_free(left->refs);
-        memory_free(left);
-    }
-    return 0;
 }
 
 /* --- windows --- */
@@ -160,10 +108,11 @@ static void window_open(struct stream_reply *stream, struct window *window, size
     struct fault_set set = {0};
     size_t at = from;
     FIRN_ASSERT(window->read == NULL);
-    for (; at < stream->count && at - from < WINDOW_SCAN_MAX && set.count < STREAM_WINDOW_PAGES; at++) {
-        if (page_ref_tag(stream->refs[at]) == PAGE_TAG_NVME) set.refs[set.count++] = stream->refs[at];
+    for (; at < stream->held->count && at - from < WINDOW_SCAN_MAX && set.count < STREAM_WINDOW_PAGES; at++) {
+        if (page_ref_tag(stream->held->refs[at]) == PAGE_TAG_NVME)
+            set.refs[set.count++] = stream->held->refs[at];
     }
-    window->end = at;
+    window->end = stream->held->pinned = at;
     window->arrived = set.count == 0;
     if (set.count > 0) window->read = tier_read(&set, window_arrived, window);
 }
@@ -171,16 +120,16 @@ static void window_open(struct stream_reply *stream, struct window *window, size
 /* Let go of windows that are passed, and keep the next one on its way. Now the page at next is in the current
  * one. */
 static void windows_advance(struct stream_reply *stream) {
-    if (stream->next >= window_current(stream)->end) {
+    if (stream->held->next >= window_current(stream)->end) {
         window_close(window_current(stream));
         stream->current ^= 1u;
     }
     struct window *current = window_current(stream), *ahead = &stream->windows[stream->current ^ 1u];
-    if (stream->next >= current->end) {
+    if (stream->held->next >= current->end) {
         window_close(current);
-        window_open(stream, current, stream->next);
+        window_open(stream, current, stream->held->next);
     }
-    if (ahead->end == 0 && current->end < stream->count) window_open(stream, ahead, current->end);
+    if (ahead->end == 0 && current->end < stream->held->count) window_open(stream, ahead, current->end);
 }
 
 /* --- turns --- */
@@ -200,12 +149,12 @@ static int fail(struct stream_reply *stream, int error) {
 /* Write pages while they are here. *wait_out: the next one is not. */
 static int write_pages(struct stream_reply *stream, int *wait_out) {
     struct reply *reply = &stream->client->reply;
-    size_t before = reply->bytes, first = stream->next;
+    size_t before = reply->bytes, first = stream->held->next;
     *wait_out = 0;
-    while (stream->next < stream->count && stream->plan.written < stream->plan.wanted &&
-           reply->bytes - before < STREAM_TURN_BYTES && stream->next - first < STREAM_TURN_PAGES) {
+    while (stream->held->next < stream->held->count && stream->plan.written < stream->plan.wanted &&
+           reply->bytes - before < STREAM_TURN_BYTES && stream->held->next - first < STREAM_TURN_PAGES) {
         struct bytes payload;
-        uint64_t ref = stream->refs[stream->next];
+        uint64_t ref = stream->held->refs[stream->held->next];
         if (page_ref_tag(ref) != PAGE_TAG_DRAM) {
             windows_advance(stream);
             if (!page_is_ready(ref)) {
@@ -216,7 +165,7 @@ static int write_pages(struct stream_reply *stream, int *wait_out) {
         int error = page_peek(ref, &payload, NULL);
         if (error == 0) error = stream->plan.emit(&stream->plan, payload, reply);
         if (error != 0) return error;
-        pass(stream);
+        held_pages_release(stream->held, stream->held->next++);
     }
     return 0;
 }
@@ -233,7 +182,7 @@ static int stream_turn(struct turns *turns, struct call *call) {
     int error = write_pages(stream, &wait);
     if (error != 0) return fail(stream, error);
     if (stream->plan.written >= stream->plan.wanted) return 0;
-    if (stream->next == stream->count) return fail(stream, FIRN_ECORRUPT);
+    if (stream->held->next == stream->held->count) return fail(stream, FIRN_ECORRUPT);
     if (wait) {
         if (window_current(stream)->arrived) return fail(stream, FIRN_EIO);
         stream->waits_for_pages = 1;

@@ -3,7 +3,8 @@
  * Replies with a whole collection, written in turns: for collections of many pages, which may be larger than
  * memory. The handler collects the references of the pages, in order of the reply (8 bytes a page), and hands
  * them over; the stream holds them, so that the answer is the one of that moment whatever writers do
- * meanwhile (DRAM pages are retained: writers copy; records below are held: tier_hold). Then, turn by turn,
+ * meanwhile (types/held_pages.h: writers copy, and what is in DRAM goes down as ever; records below are held:
+ * tier_hold). Then, turn by turn,
  * it reads a bounded window of cold pages ahead, writes the elements of some, lets other clients run, and
  * waits while the client has much to read.
  *
@@ -57,8 +58,6 @@ struct stream_plan {
 int stream_reply_applies(const struct call *call, size_t pages);
 /* Memory for ${pages} references, to be filled and passed to stream_reply_start. */
 uint64_t *stream_reply_refs(size_t pages);
-/* Take a count of each DRAM page among ${refs}. */
-void stream_reply_retain(const uint64_t *refs, size_t count);
 /*
  * Write the header to call->reply first, then call this last and return what it returns (FIRN_EPARKED). Takes
  * over ${refs} (from stream_reply_refs), which are held from now on; copies ${plan}. The handler is not run
@@ -69,9 +68,4 @@ FIRN_MUST_USE int stream_reply_start(struct call *call, uint64_t *refs, size_t c
 
 /* Streams alive. */
 size_t stream_reply_count(void);
-/* Give back pages of streams that ended early; often, until it returns 0: there are no more. */
-int stream_reply_reap(void);
-/* Leave ${refs} (retained or held, memory from stream_reply_refs), from ${next} on, to stream_reply_reap. */
-void stream_reply_leave(uint64_t *refs, size_t count, size_t next);
-
 #endif

@@ -9,11 +9,16 @@
  * something is: LFU by frequency, random at random, all others by idle time. That a policy is "volatile"
  * restricts deletion only: moving a value loses nothing.
  *
- * EV1 A victim is never PINNED or MOVING, its page never shared (refs 1).
+ * EV1 A victim is never PINNED or MOVING, nor its page being moved; the page of a whole value is never shared
+ * (refs 1).
  *
  * EV2 finish changes the owner only if it still holds exactly what was offered. A record that takes the place
  * of a page with the same clean copy inherits that copy (page->lower is cleared first), so it is discarded
  * once.
+ *
+ * EV3 A page of an object that others refer to as well (a copy of the object, a reply that holds its pages)
+ * goes down from each of them: the first time it is written, and the page then has a clean copy, which its
+ * owners share (page_share).
  *
  * Executor only.
  */
@@ -271,7 +276,11 @@ static void hook_begin(const struct tier_victim *victim) {
 /* A DRAM page gives way to the record ${ref} with its content. */
 static void drop_page(uint64_t page_ref, uint64_t ref) {
     struct page *page = page_ref_dram(page_ref);
-    if (page_ref_tag(page_ref) == PAGE_TAG_DRAM && page->lower == ref) page->lower = 0; /* EV2 */
+    if (page_ref_tag(page_ref) == PAGE_TAG_DRAM) {
+        if (page->lower == ref) page->lower = 0; /* EV2 */
+        if (page->lower == 0 && page->refs > 2)  /* the slot's and the manager's: EV3 */
+            page->lower = page_share(ref);
+    }
     page_release(page_ref);
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/limits.h"
 #include "base/memory.h"
+#include "ds/int_map.h"
 #include "page/fault.h"
 
 uint64_t page_dram_hits;
@@ -57,6 +58,7 @@ void page_clock_set(uint32_t seconds) {
 
 static struct page *page_init(struct page *page, size_t total) {
     page->refs = 1;
+    page->moving = 0;
     page->bytes = 0;
     page->capacity = (uint32_t)(total - sizeof *page);
     page->clock = page_clock();
@@ -86,17 +88,50 @@ void page_free_unshared(struct page *page) {
     memory_free(page);
 }
 
+/* --- sharing --- */
+
+static struct int_map shares; /* record -> how many more than one */
+
+uint64_t page_share(uint64_t ref) {
+    if (ref == 0) return 0;
+    FIRN_ASSERT(page_ref_tag(ref) != PAGE_TAG_OBJECT);
+    if (page_ref_tag(ref) == PAGE_TAG_DRAM) {
+        page_retain(page_ref_dram(ref));
+    } else {
+        uintptr_t more = (uintptr_t)int_map_get(&shares, ref);
+        int_map_put(&shares, ref, (void *)(more + 1));
+    }
+    return ref;
+}
+
+int page_is_shared(uint64_t ref) {
+    return int_map_count(&shares) > 0 && int_map_get(&shares, ref) != NULL;
+}
+
+/* One owner of a record less. */
+static void release_record(uint64_t ref) {
+    uintptr_t more = int_map_count(&shares) > 0 ? (uintptr_t)int_map_get(&shares, ref) : 0;
+    if (more == 0) {
+        tier->discard(ref);
+    } else if (more > 1) {
+        int_map_put(&shares, ref, (void *)(more - 1));
+    } else {
+        int_map_remove(&shares, ref);
+        if (int_map_count(&shares) == 0) int_map_fini(&shares);
+    }
+}
+
 void page_release(uint64_t ref) {
     if (ref == 0) return;
     FIRN_ASSERT(page_ref_tag(ref) != PAGE_TAG_OBJECT);
     if (page_ref_is_lower(ref)) {
-        tier->discard(ref);
+        release_record(ref);
         return;
     }
     struct page *page = page_ref_dram(ref);
     FIRN_ASSERT(page->refs > 0);
     if (--page->refs > 0) return;
-    if (page->lower != 0) tier->discard(page->lower);
+    if (page->lower != 0) release_record(page->lower);
     memory_free(page);
 }
 
@@ -166,7 +201,7 @@ static int page_write_private(uint64_t *ref, size_t capacity, struct page **page
         *ref = page_ref_of(page);
     }
     if (page->lower != 0) {
-        tier->discard(page->lower);
+        release_record(page->lower);
         page->lower = 0;
     }
     page->clock = page_clock();

@@ -13,8 +13,8 @@
  * P1 A DRAM page with refs > 1 is never changed: a writer copies it first (page_write).
  * P2 page->lower is 0 or a PMEM/NVME reference to a record with exactly the page's present content (clean
  *    copy).
- * P3 One reference owns one count (DRAM) or the record (PMEM, NVME): page_release gives it back exactly
- *    once.
+ * P3 One reference owns one count (DRAM) or one share of the record (PMEM, NVME; nearly always the only
+ *    one): page_release gives it back exactly once, and the record dies with its last share.
  * P4 A reference to a lower tier never changes while a command runs but by the calls below.
  *
  * Threads: executor only, but for page_create/page_free_unshared (any thread: workers fill pages nobody
@@ -31,11 +31,12 @@
 #include "base/error.h"
 
 struct page {
-    uint32_t refs;     /* references from owners, replies, operations in flight, read buffer */
-    uint32_t bytes;    /* payload in use */
-    uint32_t capacity; /* payload allocated */
-    uint32_t clock;    /* page_clock() of the last access, for victims */
-    uint64_t lower;    /* clean copy below, or 0 (P2) */
+    uint32_t refs : 31;  /* references from owners, replies, operations in flight, read buffer */
+    uint32_t moving : 1; /* it is being written below (tier manager) */
+    uint32_t bytes;      /* payload in use */
+    uint32_t capacity;   /* payload allocated */
+    uint32_t clock;      /* page_clock() of the last access, for victims */
+    uint64_t lower;      /* clean copy below, or 0 (P2) */
     uint8_t data[];
 };
 
@@ -85,9 +86,16 @@ static inline void page_retain(struct page *page) {
     page->refs++;
 }
 
+/* Another reference with the same content, to be given back like the first: ${ref} itself, one more count of
+ * a DRAM page or one more share of a record (some 24 bytes of memory for it). 0 stays 0. OBJECT is refused.
+ */
+uint64_t page_share(uint64_t ref);
+/* Whether a record has more than one owner. */
+int page_is_shared(uint64_t ref);
 /*
- * Give ${ref} back: DRAM: drop one count, at zero free the page and discard its lower copy; PMEM, NVME: the
- * record is dead. 0 is a no-op. OBJECT is refused (assert): its type frees it. Never blocks.
+ * Give ${ref} back: DRAM: drop one count, at zero free the page and discard its lower copy; PMEM, NVME: drop
+ * one share, with the last the record is dead. 0 is a no-op. OBJECT is refused (assert): its type frees it.
+ * Never blocks.
  */
 void page_release(uint64_t ref);
 

@@ -30,7 +30,17 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 
-enum type_id { TYPE_STRING, TYPE_LIST, TYPE_SET, TYPE_ZSET, TYPE_HASH, TYPE_MODULE, TYPE_STREAM, TYPE_COUNT };
+enum type_id {
+    TYPE_STRING,
+    TYPE_LIST,
+    TYPE_SET,
+    TYPE_ZSET,
+    TYPE_HASH,
+    TYPE_MODULE,
+    TYPE_STREAM,
+    TYPE_HELD,
+    TYPE_COUNT
+};
 
 /* What OBJECT ENCODING reports; independent of the page layout. Names: encoding_name(). */
 enum encoding {

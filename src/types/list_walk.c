@@ -353,7 +353,7 @@ static int offer(const struct page_slot *slot, int from, int is_end, uint64_t lo
     uint32_t clock = 0;
     if (from == PAGE_TAG_DRAM) {
         clock = page_ref_dram(ref)->clock;
-        if (page_ref_dram(ref)->refs != 1) return 0;
+        if (page_ref_dram(ref)->moving) return 0;
         if (is_end && type_keeps_hot && page_clock() - clock < END_HOT_S) return 0;
     }
     *victim_out = (struct type_victim){.ref = ref, .locator = locator, .clock = clock};

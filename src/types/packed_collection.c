@@ -558,7 +558,7 @@ unsigned packed_collection_victims_from(struct packed_collection *collection, ui
         scan--;
         if ((int)page_ref_tag(ref) != from) continue;
         int is_dram = from == PAGE_TAG_DRAM;
-        if (is_dram && page_ref_dram(ref)->refs != 1) continue;
+        if (is_dram && page_ref_dram(ref)->moving) continue;
         victims_out[found++] = (struct type_victim){
             .ref = ref,
             .locator = page_directory_locator(&range),

@@ -182,7 +182,7 @@ static unsigned stream_victims(struct object *head, int from, unsigned scan, str
         if ((int)page_ref_tag(ref) != from) continue;
         if (is_dram) {
             const struct page *page = page_ref_dram(ref);
-            if (page->refs != 1) continue;
+            if (page->moving) continue;
             int is_tail = place.chunk == tail.chunk && place.slot == tail.slot;
             if (is_tail && type_keeps_hot && page_clock() - page->clock < STREAM_TAIL_IDLE_S)
                 continue; /* ST4 */

@@ -489,7 +489,7 @@ static unsigned sequence_victims(struct object *object, int from, unsigned scan,
         if (ref == 0 || (int)page_ref_tag(ref) != from) continue;
         uint32_t clock = 0;
         if (from == PAGE_TAG_DRAM) {
-            if (page_ref_dram(ref)->refs != 1) continue;
+            if (page_ref_dram(ref)->moving) continue;
             clock = page_ref_dram(ref)->clock;
         }
         victims_out[filled++] = (struct type_victim){.ref = ref, .locator = place, .clock = clock};

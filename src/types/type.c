@@ -19,10 +19,12 @@ extern const struct type_ops type_list_ops;
 extern const struct type_ops type_set_ops;
 extern const struct type_ops type_zset_ops;
 extern const struct type_ops type_stream_ops;
+extern const struct type_ops type_held_ops; /* no value, but pages (held_pages.h) */
 
 static const struct type_ops *const type_table[TYPE_COUNT] = {
     [TYPE_STRING] = &type_string_ops, [TYPE_LIST] = &type_list_ops, [TYPE_SET] = &type_set_ops,
     [TYPE_ZSET] = &type_zset_ops,     [TYPE_HASH] = &type_hash_ops, [TYPE_STREAM] = &type_stream_ops,
+    [TYPE_HELD] = &type_held_ops,
 };
 
 struct type_limits type_limits = {
@@ -45,7 +47,7 @@ int type_keeps_hot = 1;
 const char *type_name(enum type_id type) {
     static const char *const names[TYPE_COUNT] = {
         [TYPE_STRING] = "string", [TYPE_LIST] = "list",     [TYPE_SET] = "set",       [TYPE_ZSET] = "zset",
-        [TYPE_HASH] = "hash",     [TYPE_STREAM] = "stream", [TYPE_MODULE] = "module",
+        [TYPE_HASH] = "hash",     [TYPE_STREAM] = "stream", [TYPE_MODULE] = "module", [TYPE_HELD] = "held",
     };
     return (unsigned)type < TYPE_COUNT ? names[type] : "unknown";
 }

@@ -104,8 +104,8 @@ struct type_ops {
                   struct entry **entry_out);
 
     /* Objects only. Victims: sweep on from object->sweep over at most ${scan} pages, offering those in tier
-     * ${from} (PAGE_TAG_DRAM or PAGE_TAG_PMEM) with refs 1 and not the tail that type keeps hot; returns how
-     * many of ${limit} were filled. */
+     * ${from} (PAGE_TAG_DRAM or PAGE_TAG_PMEM) that are not being moved and not the tail that type keeps hot;
+     * returns how many of ${limit} were filled. */
     unsigned (*victims)(struct object *object, int from, unsigned scan, struct type_victim *victims_out,
                         unsigned limit);
     /* The slot for a locator of this object: NULL if none any more. The caller compares and may store another

@@ -417,6 +417,14 @@ static int leaf_insert(struct zset_object *object, struct score_path *path, doub
     }
 }
 
+int zset__add_element(struct zset_object *object, struct bytes member, double score) {
+    struct score_key key = key_right_of(score, member);
+    struct score_path path;
+    int moved;
+    score_tree_find(&object->tree, &key, &path);
+    return leaf_insert(object, &path, score, member, &moved);
+}
+
 /* The leaf of ${path} has become smaller: give memory back, or unite it with a neighbour in DRAM. Voids the
  * path. */
 static void leaf_shrink(struct zset_object *object, struct score_path *path) {

@@ -72,6 +72,11 @@ FIRN_MUST_USE int zset_each(struct entry *entry, struct zset_span span, int reve
  * come before, in that order. */
 size_t zset_span_refs(struct entry *entry, struct zset_span span, int reverse, uint64_t *refs_out,
                       uint64_t *skip_out);
+/* The pages of a large sorted set that find a score by member, in order of hash_key(member): how many (0: a
+ * small one), their references and smallest hashes in the arrays (both NULL: only count). They are packed
+ * pages (types/packed_page.h) whose values zset_page_score reads: 0 or FIRN_ECORRUPT. */
+size_t zset_member_pages(const struct entry *entry, uint64_t *refs_out, uint64_t *starts_out);
+FIRN_MUST_USE int zset_page_score(struct bytes value, double *score_out);
 /* Whether every page is in DRAM, so that nothing needs to be touched. */
 int zset_is_resident(const struct entry *entry);
 /* All elements from ${cursor} (0: start) on, page by page in an order of their own, until ${count} or more
@@ -115,5 +120,24 @@ FIRN_MUST_USE int zset_touch_remove_span(struct entry *entry, struct zset_span s
 void zset_expect(struct entry *entry, size_t count, size_t member_bytes);
 /* Of a sorted set made by a command as its result: report listpack when it is small enough, else skiplist. */
 void zset_settle_encoding(struct entry *entry, size_t longest_member_bytes);
+
+/* --- building a large one (no table refers to it; other clients' commands run between the calls) --- */
+/*
+ * zset_put writes to two places, of which only one can be near the last one. A sorted set larger than memory
+ * is built half by half instead: its members, best in the order of hash_key(member), and its elements in
+ * order, best ascending, so that what was written goes down and stays there. One that gets only elements is a
+ * sorted run, which zset_build_take empties again.
+ */
+/* Large from the start, without elements; release as after zset_create. */
+struct entry *zset_build(struct bytes key);
+/* The half that knows the score of ${member}. The same again changes nothing. */
+FIRN_MUST_USE int zset_build_member(struct entry *entry, struct bytes member, double score);
+/* The half that knows the order; counts it in entry->size. Not twice the same. */
+FIRN_MUST_USE int zset_build_element(struct entry *entry, struct bytes member, double score);
+/* Take the first page of elements out, which is the caller's from now on (to be released), with what comes
+ * after it (0: nothing). 0: there is none left. Faults never. */
+uint64_t zset_build_take(struct entry *entry, uint64_t *next_out);
+/* The walk that adds members has come to ${hash}: what lies right behind is what goes down next. */
+void zset_build_passed(struct entry *entry, uint64_t hash);
 
 #endif

@@ -81,8 +81,10 @@ FIRN_MUST_USE int zset_members__put(struct zset_object *object, uint64_t hash, s
                                     double score);
 /* 0, or FIRN_ENOTFOUND. One that was just put in can be taken out without failing. */
 FIRN_MUST_USE int zset_members__remove(struct zset_object *object, uint64_t hash, struct bytes member);
-/* The score in a value of a member page: 0 or FIRN_ECORRUPT. */
-FIRN_MUST_USE int zset_members__score(struct bytes value, double *score_out);
+
+/* Put an element that is not there into the tree, into the leaf where it belongs, which is cut if it is full.
+ * Not counted in entry->size. */
+FIRN_MUST_USE int zset__add_element(struct zset_object *object, struct bytes member, double score);
 
 /* --- a large sorted set in the making: the halves of an element one by one, all of both in the end --- */
 /* Into the order, where it may be twice. Counts it. */

@@ -27,7 +27,7 @@ static struct bytes pack_score(double score, uint8_t out[SCORE_BYTES_MAX]) {
     return bytes_of(out, SCORE_BYTES_MAX);
 }
 
-int zset_members__score(struct bytes value, double *score_out) {
+int zset_page_score(struct bytes value, double *score_out) {
     uint64_t bits = 0;
     if (value.size > SCORE_BYTES_MAX) return FIRN_ECORRUPT;
     if (value.size > 0) memcpy(&bits, value.data, value.size);
@@ -48,7 +48,7 @@ int zset_members__find(struct zset_object *object, uint64_t hash, struct bytes m
     struct packed_entry found;
     packed_slot_open_in(&object->members, hash, &slot);
     int error = packed_slot_find(&slot, member, reading == ZSET__PROMOTE, &found);
-    return error != 0 ? error : zset_members__score(found.value, score_out);
+    return error != 0 ? error : zset_page_score(found.value, score_out);
 }
 
 int zset_members__touch(const struct zset_object *object, uint64_t hash) {
@@ -63,7 +63,7 @@ int zset_members__plan(struct zset_object *object, uint64_t hash, struct bytes m
     if (error != 0) return error;
     change->exists = !change->plan.is_new;
     change->old = 0;
-    return change->exists ? zset_members__score(change->plan.found.value, &change->old) : 0;
+    return change->exists ? zset_page_score(change->plan.found.value, &change->old) : 0;
 }
 
 int zset_members__apply(struct zset_members__change *change, struct bytes member, double score) {
@@ -90,4 +90,11 @@ int zset_members__remove(struct zset_object *object, uint64_t hash, struct bytes
     if (error == 0)
         error = payload.size > 0 ? packed_page_find(payload, hash, member, &found) : FIRN_ENOTFOUND;
     return error != 0 ? error : packed_slot_remove(&slot, payload, &found, NULL, NULL);
+}
+
+size_t zset_member_pages(const struct entry *entry, uint64_t *refs_out, uint64_t *starts_out) {
+    const struct zset_object *object = zset__object(entry);
+    if (object == NULL) return 0;
+    if (refs_out == NULL) return object->members.head.pages - object->tree.leaves;
+    return page_directory_ranges(&object->members.directory, refs_out, starts_out);
 }

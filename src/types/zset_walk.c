@@ -208,7 +208,7 @@ static int scan_page(struct zset_object *object, struct directory_range *range, 
     if (result != 0) return zset__error(result);
     while ((result = packed_page_next(&cursor, &found)) == 1) {
         double score;
-        result = zset_members__score(found.value, &score);
+        result = zset_page_score(found.value, &score);
         if (result != 0) return result;
         scan_receive(found.field, score, run);
     }
@@ -422,7 +422,7 @@ static unsigned victims_of_leaves(struct zset_object *object, int from, unsigned
     for (score_tree_find_rank(&object->tree, object->sweep_rank, &path); scan > 0 && found < limit; scan--) {
         uint64_t ref = *score_tree_ref(&object->tree, &path);
         int is_dram = from == PAGE_TAG_DRAM;
-        if ((int)page_ref_tag(ref) == from && (!is_dram || page_ref_dram(ref)->refs == 1))
+        if ((int)page_ref_tag(ref) == from && (!is_dram || !page_ref_dram(ref)->moving))
             victims_out[found++] = (struct type_victim){
                 .ref = ref,
                 .locator = score_tree_locator(&object->tree, &path),
@@ -476,7 +476,7 @@ static void check_members_of(const struct zset_object *object, const struct page
         struct score_key key = {.member = found.field, .after = 1};
         struct score_path path;
         struct score_view view;
-        error = zset_members__score(found.value, &key.score);
+        error = zset_page_score(found.value, &key.score);
         FIRN_ASSERT(error == 0);
         score_tree_find(&object->tree, &key, &path);
         if (!check_open(*score_tree_ref(&object->tree, &path), &view)) continue;

@@ -100,6 +100,14 @@ class WholeCollections(firn.Case):
         """In turns, not after the whole. How fast is for bench/run.py --part whole: this machine may do other things beside."""
         self.assertGreater(watch.answered, 20)
 
+    def finish(self, watch, *clients):
+        """What was watched was bounded, nothing is left of it, and the connections go."""
+        self.memory_fits(watch)
+        self.others_run(watch)
+        streams_end(clients[0])
+        for client in clients:
+            client.close()
+
     def test_set_larger_than_memory(self):
         for pmem in (None, "32mb"):
             with tiered(str(MEMORY), pmem) as server:
@@ -119,11 +127,7 @@ class WholeCollections(firn.Case):
                 self.assertEqual(len(reply), count)
                 self.assertEqual(set(reply), set(map(member, range(count))))
                 self.assertEqual(writer("SCARD", "s"), count - len(range(0, count, count // 500)) + 2000)
-                self.memory_fits(watch)
-                self.others_run(watch)
-                streams_end(writer)
-                client.close()
-                writer.close()
+                self.finish(watch, writer, client)
 
     def test_hash_larger_than_memory(self):
         with tiered(str(MEMORY), None) as server:
@@ -176,11 +180,7 @@ class WholeCollections(firn.Case):
                 reply = client("LRANGE", "l", 1001, -1001)
                 changed = {number * (count // 300) for number in range(300)}
                 self.assertEqual(reply, [b"changed" if i in changed else member(i) for i in range(1001, count - 1000)])
-            self.memory_fits(watch)
-            self.others_run(watch)
-            streams_end(writer)
-            client.close()
-            writer.close()
+            self.finish(watch, writer, client)
 
     def test_sorted_set_larger_than_memory(self):
         with tiered(str(MEMORY), None) as server:
@@ -200,11 +200,7 @@ class WholeCollections(firn.Case):
                 client("HELLO", "3")
                 reply = client("ZRANGEBYSCORE", "z", 1000, "(%d" % (count - 1000), "WITHSCORES", "LIMIT", 100, 5000)
                 self.assertEqual(reply, [[member(i), float(i)] for i in left if 1000 <= i < count - 1000][100:5100])
-            self.memory_fits(watch)
-            self.others_run(watch)
-            streams_end(writer)
-            client.close()
-            writer.close()
+            self.finish(watch, writer, client)
 
     def test_stream_larger_than_memory(self):
         with tiered(str(MEMORY), None) as server:
@@ -245,11 +241,7 @@ class WholeCollections(firn.Case):
                 there = [i for i in there if i - 1 not in gone]
                 reply = client("XREAD", "COUNT", len(there) // 2, "STREAMS", "x", "y", 0, 0)
                 self.assertEqual(reply, {b"x": [item(i) for i in there[:len(there) // 2]], b"y": [[b"1-1", [b"a", b"b"]]]})
-            self.memory_fits(watch)
-            self.others_run(watch)
-            streams_end(writer)
-            client.close()
-            writer.close()
+            self.finish(watch, writer, client)
 
     def test_algebra_of_sets_larger_than_memory(self):
         """Each set is half of what test_set_... has; every second member of the second is in the first."""
@@ -290,6 +282,52 @@ class WholeCollections(firn.Case):
             client.close()
             writer.close()
 
+    def test_algebra_of_sorted_sets_larger_than_memory(self):
+        with tiered(str(MEMORY), None) as server:
+            client, writer = server.client(timeout=600), server.client(timeout=300)
+            half = COUNT // 4  # each holds every member twice, and so does the result; runs are beside them
+            fill(server, "a", "ZADD", 0, half)
+            fill(server, "b", "ZADD", half // 2, half // 2 + half)
+            fill(server, "s", "SADD", 0, half // 4)
+            both, either = range(half // 2, half), range(half // 2 + half)
+
+            def scored(reply):
+                return list(zip(reply[::2], map(float, reply[1::2])))
+
+            def ordered(scores):
+                return sorted(((member(i), float(score)) for i, score in scores.items()), key=lambda item: (item[1], item[0]))
+
+            union = {i: (i if i < half else 0) + (2 * i if i >= half // 2 else 0) for i in either}
+            with Watch(server) as watch:
+                client.send("ZUNIONSTORE", "u", 2, "a", "b", "WEIGHTS", 1, 2)
+                time.sleep(0.1)
+                for number in range(0, half, half // 200):
+                    writer("ZREM", "a", member(number))
+                writer("ZADD", "a", *(part for i in range(0, half, half // 200) for part in (i, member(i))))
+                self.assertEqual(client.receive(), len(either))
+                self.assertEqual(scored(client("ZRANGE", "u", 0, -1, "WITHSCORES")), ordered(union))
+                for number in list(either)[::len(either) // 100]:
+                    self.assertEqual(float(writer("ZSCORE", "u", member(number))), union[number])
+                self.assertEqual(client("ZINTERSTORE", "i", 2, "a", "b", "AGGREGATE", "MAX", "WEIGHTS", 3, -1), len(both))
+                self.assertEqual(scored(client("ZRANGE", "i", 0, -1, "WITHSCORES")), ordered({i: 3 * i for i in both}))
+                self.assertEqual(client("ZDIFFSTORE", "i", 2, "a", "b"), half // 2)
+                self.assertEqual(scored(client("ZRANGE", "i", 0, -1, "WITHSCORES")), ordered({i: i for i in range(half // 2)}))
+                self.assertEqual(client("ZINTERCARD", 2, "a", "b"), len(both))
+                self.assertEqual(client("ZINTERCARD", 3, "a", "b", "u", "LIMIT", 100), 100)
+                self.assertEqual(scored(client("ZINTER", 2, "a", "s", "WITHSCORES")), ordered({i: i + 1 for i in range(half // 4)}))
+                self.assertEqual(scored(client("ZUNION", 3, "s", "b", "a", "WITHSCORES")), ordered({i: (i if i < half else 0) + (i if i >= half // 2 else 0) + (i < half // 4) for i in either}))
+                self.assertEqual(client("ZDIFF", 2, "a", "i"), [member(i) for i in both])
+                self.assertEqual(client("ZRANGESTORE", "r", "a", 100, "(%d" % (half - 50), "BYSCORE"), half - 150)
+                self.assertEqual(scored(client("ZRANGE", "r", 0, -1, "WITHSCORES")), ordered({i: i for i in range(100, half - 50)}))
+                self.assertEqual(int(writer("ZRANK", "r", member(half // 2))), half // 2 - 100)
+                self.assertEqual(client("ZRANGESTORE", "r", "u", 0, 5), 6)
+            gone = server.client()
+            gone.send("ZUNIONSTORE", "never", 2, "u", "a")
+            time.sleep(0.05)
+            gone.close()
+            client("FLUSHALL")
+            self.finish(watch, writer, client)
+
     def test_slow_reader_and_disconnect(self):
         with tiered(str(MEMORY), None) as server:
             client, slow, writer = server.client(), server.client(), server.client()
@@ -308,11 +346,7 @@ class WholeCollections(firn.Case):
                 reply = slow.receive()
             self.assertEqual(len(reply), count)
             self.assertEqual(set(reply), set(map(member, range(count))))
-            self.memory_fits(watch)
-            self.others_run(watch)
-            streams_end(writer)
-            for other in (client, slow, writer):
-                other.close()
+            self.finish(watch, writer, client, slow)
 
     def test_flush_in_the_middle(self):
         with tiered(str(MEMORY), "16mb") as server:

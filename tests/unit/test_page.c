@@ -151,6 +151,29 @@ static void test_write_shared(void **state) {
     page_release(ref);
 }
 
+/* A record dies with its last share, whoever has it: slots, or a page whose clean copy it is. */
+static void test_shared(void **state) {
+    (void)state;
+    assert_true(page_share(0) == 0);
+    uint64_t ref = page_with("abc"), lower = NVME(77), many[100];
+    assert_true(page_share(ref) == ref && page_ref_dram(ref)->refs == 2);
+    page_release(ref);
+    for (unsigned i = 0; i < 100; i++)
+        many[i] = page_share(lower);
+    assert_true(page_is_shared(lower) && !page_is_shared(NVME(78)));
+    page_ref_dram(ref)->lower = lower;
+    page_release(ref);
+    struct page *page;
+    assert_int_equal(page_write(&many[0], 3, &page), 0); /* a share for a page */
+    assert_true(tier.discards == 0 && page->refs == 1);
+    page_release(many[0]);
+    for (unsigned i = 1; i < 100; i++) {
+        assert_int_equal(tier.discards, 0);
+        page_release(many[i]);
+    }
+    assert_true(tier.discards == 1 && tier.discarded[0] == lower && !page_is_shared(lower));
+}
+
 static void test_write_lower(void **state) {
     (void)state;
     for (int nvme = 0; nvme < 2; nvme++) {
@@ -259,6 +282,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_references, setup, teardown),
         cmocka_unit_test_setup_teardown(test_write_private, setup, teardown),
         cmocka_unit_test_setup_teardown(test_write_shared, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_shared, setup, teardown),
         cmocka_unit_test_setup_teardown(test_write_lower, setup, teardown),
         cmocka_unit_test_setup_teardown(test_write_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(test_faults, setup, teardown),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The server as a program: command line, configuration, INFO, clients, signals, bad starts."""
 import os
+import re
 import signal
 import subprocess
 import time
@@ -164,6 +165,26 @@ class Program(firn.Case):
     def test_a_pidfile_that_cannot_be_written(self):
         with firn.Server("--pidfile", "/no/such/folder/firn.pid") as server:
             self.assertIn("Failed to write PID file '/no/such/folder/firn.pid': No such file or directory", server.text())
+
+    def test_firn_conf(self):
+        """It is taken as it is, and what is commented out in it shows the defaults."""
+        with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "conf", "firn.conf")) as file:
+            conf = file.read()
+        with firn.Server(stress="off", config=conf) as server:
+            settings = server.client()("CONFIG", "GET", "*")
+        self.assertEqual(settings[settings.index(b"tier-pmem-size") + 1], b"536870912")
+        with firn.Server(stress="off") as server:
+            settings = server.client()("CONFIG", "GET", "*")
+        plain = dict(zip(settings[::2], settings[1::2]))
+        shown = [line for line in re.findall(r"^# ([a-z][a-z0-9-]+ .*)$", conf, re.M)
+                 if line.split()[0].encode() in plain and line.split()[0] not in ("unixsocket", "requirepass", "save", "dir", "bind")]
+        self.assertGreater(len(shown), 70)
+        with firn.Server(stress="off", config="\n".join(shown) + "\n") as server:
+            settings = server.client()("CONFIG", "GET", "*")
+        same = dict(zip(settings[::2], settings[1::2]))
+        for name in (b"port", b"dir"):
+            plain.pop(name), same.pop(name)
+        self.assertEqual({name: (value, same[name]) for name, value in plain.items() if same[name] != value}, {})
 
 
 if __name__ == "__main__":

@@ -22,11 +22,17 @@
 
 /* Live settings; the configuration writes them. */
 struct entry;
+#define PERSIST_SAVE_POINTS_MAX 64u /* further ones start no saves */
 struct persist_config {
     char file_name[256]; /* dbfilename, in the working directory */
     int checksum;        /* rdbchecksum */
     int incremental_sync;
-    int has_save_points;
+    int has_save_points;        /* a shutdown saves */
+    struct persist_save_point { /* after ${seconds} with ${changes} a save starts */
+        int64_t seconds;
+        uint64_t changes;
+    } save_points[PERSIST_SAVE_POINTS_MAX];
+    unsigned save_point_count;
     int sanitize_restore, sanitize_load;          /* sanitize-dump-payload */
     int stop_writes_on_error;                     /* stop-writes-on-bgsave-error */
     int64_t key_save_delay_us, key_load_delay_us; /* tests; negative -n: 1 us for one key of n */
@@ -38,7 +44,8 @@ extern struct persist_config persist_config;
 
 struct persist_status {
     int64_t last_save_s;        /* of the last good save, or start of the server */
-    int64_t last_duration_s;    /* of the last BGSAVE; -1 none yet */
+    int64_t last_try_s;         /* when the last BGSAVE, good or not, began */
+    int64_t last_duration_s;    /* of it; -1 none yet */
     uint64_t saves;             /* good ones */
     int last_background_failed; /* rdb_last_bgsave_status */
     /* the load going on, or the last one */
@@ -55,6 +62,8 @@ extern struct persist_status persist_status;
 FIRN_MUST_USE int persist_save(int delay);
 /* persist_save as BGSAVE is answered: the result is kept for INFO and for persist_refuses_writes. */
 void persist_save_in_background(void);
+/* The same when a save point says so; every 100 ms. */
+void persist_save_if_due(void);
 /* Whether writes are to be refused, as the last BGSAVE failed. */
 int persist_refuses_writes(void);
 

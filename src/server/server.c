@@ -212,6 +212,7 @@ static void housekeeping(void) {
     sample_rates();
     tier_cron(idle);
     net_cron();
+    if (load == NULL && !server_state.stopping) persist_save_if_due();
     dispatch_cron();
 }
 

@@ -187,6 +187,26 @@ static int apply_oom(const char **error_out) {
     return FIRN_ESYSTEM;
 }
 
+/* Points that were set start saves. The default ones do not, as a save holds up commands: they only say that
+ * a shutdown saves (src/persist/README.md). */
+static void read_save_points(void) {
+    struct config_words words;
+    int status = config__split(bytes_of_text(config_text(CONFIG_SAVE)), &words);
+    FIRN_ASSERT(status == 0);
+    persist_config.has_save_points = words.count > 0;
+    persist_config.save_point_count = 0;
+    size_t count = config_is_default(CONFIG_SAVE) ? 0 : words.count / 2;
+    for (size_t i = 0; i < count && i < PERSIST_SAVE_POINTS_MAX; i++) {
+        int64_t seconds = 0, changes = 0;
+        status = number_parse_int(words.words[2 * i], &seconds) |
+                 number_parse_int(words.words[2 * i + 1], &changes);
+        FIRN_ASSERT(status == 0);
+        persist_config.save_points[persist_config.save_point_count++] =
+            (struct persist_save_point){.seconds = seconds, .changes = (uint64_t)changes};
+    }
+    config__words_fini(&words);
+}
+
 static int apply_persist(const char **error_out) {
     const char *name = config_text(CONFIG_DBFILENAME);
     if (strchr(name, '/') != NULL || strlen(name) >= sizeof persist_config.file_name) {
@@ -196,7 +216,7 @@ static int apply_persist(const char **error_out) {
     snprintf(persist_config.file_name, sizeof persist_config.file_name, "%s", name);
     persist_config.checksum = (int)config_number(CONFIG_RDBCHECKSUM);
     persist_config.incremental_sync = (int)config_number(CONFIG_RDB_SAVE_INCREMENTAL_FSYNC);
-    persist_config.has_save_points = config_text(CONFIG_SAVE)[0] != '\0';
+    read_save_points();
     persist_config.stop_writes_on_error = (int)config_number(CONFIG_STOP_WRITES_ON_BGSAVE_ERROR);
     persist_config.key_save_delay_us = config_number(CONFIG_RDB_KEY_SAVE_DELAY);
     persist_config.key_load_delay_us = config_number(CONFIG_KEY_LOAD_DELAY);

@@ -585,6 +585,52 @@ class Failures(WithFolder):
         c("BGSAVE")
         self.assertEqual(c("SET", "a", "f"), "OK")
 
+    def wait_save(self, c, before, seconds=10):
+        deadline = time.time() + seconds
+        while c("LASTSAVE") == before and time.time() < deadline:
+            time.sleep(0.05)
+        return c("LASTSAVE") != before
+
+    def test_save_points(self):
+        server = self.server("--save", "1 3", "--save", "100000 1")
+        c = server.client()
+        before = c("LASTSAVE")
+        c.pipeline([("SET", "key:%d" % i, "v") for i in range(2)])
+        self.assertFalse(self.wait_save(c, before, 2.5), "2 changes are too few")
+        self.assertFalse(os.path.exists(self.path))
+        c("SET", "key:2", "v")
+        self.assertTrue(self.wait_save(c, before))
+        self.assertIn("3 changes in 1 seconds. Saving...", server.text())
+        info = server.info("persistence")
+        self.assertEqual([info["rdb_changes_since_last_save"], info["rdb_last_bgsave_status"]], ["0", "ok"])
+        server.stop(signal.SIGKILL)
+        c = self.server("--save", "").client()
+        self.assertEqual(c("DBSIZE"), 3)
+
+    def test_default_save_points_only_save_at_the_end(self):
+        server = self.server("--save", "3600 1 300 100 60 10000")
+        c = server.client()
+        c.pipeline([("SET", "key:%d" % i, "v") for i in range(100)])
+        self.assertEqual(c("CONFIG", "GET", "save"), [b"save", b"3600 1 300 100 60 10000"])
+        c("CONFIG", "SET", "save", "1 100000")
+        c("CONFIG", "SET", "save", "3600 1 300 100 60 10000")
+        server.stop()
+        self.assertIn(b"key:99", self.file())
+
+    def test_save_points_try_again(self):
+        server = self.server("--save", "1 1")
+        c = server.client()
+        before = c("LASTSAVE")
+        os.mkdir(self.path)
+        c("SET", "key", "v")
+        deadline = time.time() + 10
+        while server.info("persistence")["rdb_last_bgsave_status"] == "ok" and time.time() < deadline:
+            time.sleep(0.05)
+        self.assertTrue(c.error("SET", "key", "w").startswith("MISCONF"))
+        os.rmdir(self.path)
+        self.assertTrue(self.wait_save(c, before, 15))
+        self.assertEqual(c("SET", "key", "w"), "OK")
+
     def test_shutdown(self):
         for arguments, points, saved in ((("SAVE",), "", True), (("NOSAVE",), "3600 1", False), ((), "3600 1", True), ((), "", False)):
             server = self.server("--save", points)

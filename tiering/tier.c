@@ -95,6 +95,7 @@ static const struct page_tier_hooks page_hooks = {
     .map = tier_read_map,
     .buffered = tier_read_buffered,
     .read_sync = tier_read_sync,
+    .ahead = tier_read_ahead,
     .discard = discard,
     .wants_promotion = tier_pressure_wants_promotion,
 };

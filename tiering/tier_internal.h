@@ -97,6 +97,7 @@ void tier_read_stats_reset(void);
 int tier_read_buffered(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
 int tier_read_map(uint64_t ref, struct bytes *payload_out, unsigned *seen_out);
 int tier_read_sync(uint64_t ref, struct bytes *payload_out);
+void tier_read_ahead(uint64_t ref);
 uint64_t tier_read_sync_count(void);
 
 /* --- tier_hold.c --- */

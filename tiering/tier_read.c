@@ -494,9 +494,30 @@ static void walk_trim(void) {
     }
 }
 
+void tier_read_ahead(uint64_t ref) {
+    if (buffer.walking && entry_find(ref) == NULL) entry_queue(entry_create(ref));
+}
+
+/* What was announced is on its way with others: wait for it. */
+static int walk_wait(struct tier_buffered *entry, struct bytes *payload_out) {
+    walk_trim();
+    buffer.sync_reads++;
+    entry->pins++;
+    while (entry->state != TIER_BUFFERED) {
+        tier_read_submit();
+        if (tier_manager.reads_in_flight + tier_manager.moves_in_flight > 0) tier_wait_completions();
+    }
+    int status = entry->page != NULL ? 0 : entry->status;
+    if (status == 0) *payload_out = bytes_of(entry->page->data, entry->page->bytes);
+    if (--entry->pins == 0) entry_settle(entry);
+    return status;
+}
+
 int tier_read_sync(uint64_t ref, struct bytes *payload_out) {
     struct tier_device *nvme = &tier_manager.nvme;
     FIRN_ASSERT(nvme->backend != NULL);
+    struct tier_buffered *announced = buffer.walking ? entry_find(ref) : NULL;
+    if (announced != NULL) return walk_wait(announced, payload_out);
     struct page *page = NULL;
     int64_t began = clock_monotonic_us();
     int error = nvme->ops->read(nvme->backend, page_ref_address(ref), &page);
@@ -546,13 +567,13 @@ static void walk_release(void) {
 
 void tier_walk_begin(void) {
     FIRN_ASSERT(!buffer.walking);
-    buffer.walking = 1;
+    buffer.walking = page_reads_ahead = 1;
 }
 
 void tier_walk_end(void) {
     FIRN_ASSERT(buffer.walking);
     walk_release();
-    buffer.walking = 0;
+    buffer.walking = page_reads_ahead = 0;
 }
 
 void tier_walk_read(const uint64_t *refs, unsigned count) {

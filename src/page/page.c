@@ -14,6 +14,7 @@
 #include "page/fault.h"
 
 uint64_t page_dram_hits;
+int page_reads_ahead;
 static uint32_t
     clock_seconds; /* written by the executor; workers that create pages may read a value a moment old */
 
@@ -24,6 +25,9 @@ static int refuse_map(uint64_t ref, struct bytes *payload_out, unsigned *seen_ou
 }
 static int refuse_read(uint64_t ref, struct bytes *payload_out) {
     return refuse_map(ref, payload_out, NULL);
+}
+static void refuse_ahead(uint64_t ref) {
+    FIRN_ASSERT(!page_ref_is_lower(ref));
 }
 static void refuse_discard(uint64_t ref) {
     FIRN_ASSERT(!page_ref_is_lower(ref));
@@ -37,6 +41,7 @@ static const struct page_tier_hooks no_tier = {
     .map = refuse_map,
     .buffered = refuse_map,
     .read_sync = refuse_read,
+    .ahead = refuse_ahead,
     .discard = refuse_discard,
     .wants_promotion = refuse_promotion,
 };
@@ -185,6 +190,10 @@ int page_is_ready(uint64_t ref) {
     if (page_ref_tag(ref) != PAGE_TAG_NVME) return 1;
     struct bytes payload;
     return tier->buffered(ref, &payload, NULL) != FIRN_EFAULT;
+}
+
+void page_ahead(uint64_t ref) {
+    if (page_reads_ahead && page_ref_tag(ref) == PAGE_TAG_NVME) tier->ahead(ref);
 }
 
 /* --- writing --- */

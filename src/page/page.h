@@ -138,6 +138,15 @@ int page_is_ready(uint64_t ref);
 uint32_t page_clock(void);
 void page_clock_set(uint32_t seconds);
 
+/*
+ * While a walk over everything goes on (tier_walk_begin): who goes through the pages of a value announces,
+ * before it reads the first of PAGE_AHEAD_MAX, all of them, so that what is on NVMe is read together. Never
+ * faults.
+ */
+#define PAGE_AHEAD_MAX 32u
+extern int page_reads_ahead;
+void page_ahead(uint64_t ref);
+
 /* --- what the tier manager gives to this layer --- */
 struct page_tier_hooks {
     /* Payload of a PMEM record in place, checksum verified: 0, FIRN_ECORRUPT, FIRN_EIO. */
@@ -151,6 +160,8 @@ struct page_tier_hooks {
     void (*discard)(uint64_t ref);
     /* Whether ${bytes} more in DRAM are worth it for a page read ${seen} times before. */
     int (*wants_promotion)(uint64_t ref, size_t bytes, unsigned seen);
+    /* NVME: will be read soon. Only while page_reads_ahead. */
+    void (*ahead)(uint64_t ref);
 };
 /* Install; NULL restores the default, in which lower references are refused by assert. */
 void page_set_tier_hooks(const struct page_tier_hooks *hooks);

@@ -60,6 +60,8 @@ void list__open_end(struct entry *entry, enum list_end end, struct list_place *p
 /* To the page after or before it: 1, or 0 at the end. */
 int list__next(struct list_place *place);
 int list__previous(struct list_place *place);
+/* A walk over everything: the pages from ${place} on will be read. How many were announced. */
+unsigned list__announce(struct list_place place);
 /* Its content. ${promote}: as page_read, else as page_peek. */
 FIRN_MUST_USE int list__read(struct list_place *place, int promote, struct list_view *view_out);
 /* The same without promotion, checked where the page comes from below and is about to be changed. */

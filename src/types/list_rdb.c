@@ -52,11 +52,13 @@ static int encode_pages(struct entry *entry, struct bytes_builder *out, struct b
     const struct list_object *object = list__object(entry);
     struct list_place place;
     size_t count = 0;
+    unsigned ahead = 0;
     rdb_write_length(out, one || object == NULL ? 1 : object->head.pages);
     rdb_listpack_begin(listpack);
     list__open(entry, 0, &place);
     do {
         struct list_view view;
+        if (page_reads_ahead && ahead-- == 0) ahead = list__announce(place) - 1;
         int error = list__read(&place, promote, &view);
         if (error != 0) return error;
         if (!one && view.count == 1 && view.payload.size - view.begin > LIST_PAGE_SPLIT_BYTES) {

@@ -25,6 +25,15 @@ static int touch_ahead(struct list_place *place, int backwards, uint64_t limit, 
     return result;
 }
 
+unsigned list__announce(struct list_place place) {
+    unsigned count = 0;
+    do {
+        page_ahead(place.slot->ref);
+        count++;
+    } while (count < PAGE_AHEAD_MAX && list__next(&place));
+    return count;
+}
+
 int list_is_resident(const struct entry *entry) {
     const struct list_object *object = list__object(entry);
     if (object != NULL) return object->head.pages_dram == object->head.pages;
@@ -86,9 +95,11 @@ int list_range(struct entry *entry, uint64_t start, uint64_t count, int backward
     if (error != 0) return error;
     int promote = fault_current() != NULL; /* without a set it is no client that reads: a snapshot */
     uint64_t at = backwards ? start + count - 1 : start;
+    unsigned ahead = 0;
     list__open(entry, at, &place);
     for (;;) {
         struct list_view view;
+        if (page_reads_ahead && !backwards && ahead-- == 0) ahead = list__announce(place) - 1;
         error = list__read(&place, promote, &view);
         if (error != 0) return error;
         uint64_t in_page = backwards ? at - place.first + 1 : place.first + view.count - at;

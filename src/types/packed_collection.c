@@ -333,17 +333,30 @@ static int visit_small(struct entry *entry, int (*visit)(struct bytes payload, v
     return error != 0 || payload.size == 0 ? error : visit(payload, ctx);
 }
 
+/* A walk over everything: the pages from ${range} on will be read. How many were announced. */
+static unsigned announce(const struct packed_collection *collection, struct directory_range range) {
+    unsigned count = 0;
+    do {
+        if (*range.ref == 0) continue;
+        page_ahead(*range.ref);
+        count++;
+    } while (count < PAGE_AHEAD_MAX && page_directory_next(&collection->directory, &range));
+    return count;
+}
+
 int packed_collection_each_page(struct entry *entry, int (*visit)(struct bytes payload, void *ctx),
                                 void *ctx) {
     struct packed_collection *collection = packed_collection_of(entry);
     if (collection == NULL) return visit_small(entry, visit, ctx);
     int promote = fault_current() != NULL; /* without a set it is no client that reads: a snapshot */
+    unsigned ahead = 0;
     struct directory_range range;
     page_directory_find(&collection->directory, 0, &range);
     do {
         struct packed_slot slot;
         struct bytes payload;
         if (*range.ref == 0) continue;
+        if (page_reads_ahead && ahead-- == 0) ahead = announce(collection, range) - 1;
         packed_slot_open_range(entry, collection, &range, &slot);
         int error = packed_slot_read(&slot, promote, &payload);
         packed_slot_close(&slot);

@@ -64,15 +64,27 @@ static int plain_node(struct stream *stream, struct stream_node *node, struct by
     return error;
 }
 
+/* A walk over everything: the nodes from ${place} on will be read. How many were announced. */
+static unsigned announce(struct stream *stream, struct stream_place place) {
+    unsigned count = 0;
+    do {
+        page_ahead(stream_index_node(&stream->index, place)->ref);
+        count++;
+    } while (count < PAGE_AHEAD_MAX && stream_index_next(&stream->index, &place));
+    return count;
+}
+
 static int encode_nodes(struct stream *stream, uint8_t type, struct bytes_builder *out) {
     struct bytes_builder scratch = {0};
     int error = 0;
+    unsigned ahead = 0;
     struct stream_place place;
     rdb_write_length(out, stream->index.nodes);
     int more = stream_index_first(&stream->index, &place);
     for (; more && error == 0; more = stream_index_next(&stream->index, &place)) {
         struct bytes payload;
         uint8_t id[16];
+        if (page_reads_ahead && ahead-- == 0) ahead = announce(stream, place) - 1;
         id_store(stream_index_id(&stream->index, place), id);
         error = plain_node(stream, stream_index_node(&stream->index, place), &scratch, &payload);
         if (error != 0) break;

@@ -223,6 +223,9 @@ static int string_sequence_part(const struct entry *entry, struct string_sequenc
     uint64_t place = offset / SEQUENCE_PAGE, within = offset % SEQUENCE_PAGE;
     uint64_t left = entry->size - offset;
     struct bytes payload;
+    for (uint64_t i = place; page_reads_ahead && place % PAGE_AHEAD_MAX == 0 && i < place + PAGE_AHEAD_MAX;
+         i++)
+        if (i < sequence->count) page_ahead(sequence->pages[i]);
     int error = sequence_read(sequence, place, &payload);
     if (error != 0) return error;
     if (within < payload.size) {

@@ -114,8 +114,20 @@ static int each_leaf(struct zset_object *object, const struct score_path *path, 
     return view_each(&view, from, to, reverse, run);
 }
 
+/* A walk over everything: the leaves from ${path} on will be read. How many were announced. */
+static unsigned announce(struct zset_object *object, struct score_path path, int reverse) {
+    unsigned count = 0;
+    do {
+        page_ahead(*score_tree_ref(&object->tree, &path));
+        count++;
+    } while (count < PAGE_AHEAD_MAX &&
+             (reverse ? score_tree_previous(&object->tree, &path) : score_tree_next(&object->tree, &path)));
+    return count;
+}
+
 int zset_each(struct entry *entry, struct zset_span span, int reverse,
               int (*receive)(struct bytes member, double score, void *ctx), void *ctx) {
+    unsigned ahead = 0;
     struct each_run run = {.receive = receive, .ctx = ctx};
     struct zset_object *object = zset__object(entry);
     struct score_path path;
@@ -126,6 +138,7 @@ int zset_each(struct entry *entry, struct zset_span span, int reverse,
     if (error != 0) return error;
     score_tree_find_rank(&object->tree, reverse ? span.first + span.count - 1 : span.first, &path);
     for (;;) {
+        if (page_reads_ahead && ahead-- == 0) ahead = announce(object, path, reverse) - 1;
         error = each_leaf(object, &path, span, reverse, &run);
         if (error != 0) return error;
         if (reverse) {

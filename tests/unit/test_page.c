@@ -44,7 +44,7 @@ static int wants(uint64_t ref, size_t bytes, unsigned seen) {
     (void)ref, (void)bytes;
     return seen >= tier.wanted;
 }
-static const struct page_tier_hooks hooks = {map, buffered, read_sync, discard, wants};
+static const struct page_tier_hooks hooks = {map, buffered, read_sync, discard, wants, NULL};
 
 static size_t before;
 

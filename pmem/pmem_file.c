@@ -79,6 +79,7 @@ static int allocate_file(int file, const struct stat *stat_now, uint64_t bytes, 
     int error = (uint64_t)stat_now->st_size > bytes ? (ftruncate(file, (off_t)bytes) == 0 ? 0 : errno) : 0;
     if (error == 0 && fallocate(file, 0, 0, (off_t)bytes) != 0) error = errno;
     if (error == EOPNOTSUPP) error = posix_fallocate(file, 0, (off_t)bytes);
+    if (fault_point_fails(FAULT_PMEM_ALLOCATE)) error = ENOSPC;
     if (error == 0) return 0;
     int full = error == ENOSPC || error == EFBIG || error == EDQUOT;
     if (full && stat_now->st_size == 0 && ftruncate(file, 0) != 0)

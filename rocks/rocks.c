@@ -8,6 +8,7 @@
  */
 #include "rocks/rocks.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/fault_point.h"
 #include "base/memory.h"
 #include "rocks/rocks_internal.h"
 
@@ -30,7 +32,8 @@ static int thread_start(pthread_t *thread_out, void *(*run)(void *), struct tier
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, ROCKS_STACK_BYTES);
-    int error = pthread_create(thread_out, &attributes, run, backend);
+    int error = fault_point_fails(FAULT_ROCKS_THREAD) ? EAGAIN
+                                                      : pthread_create(thread_out, &attributes, run, backend);
     pthread_attr_destroy(&attributes);
     if (error != 0) return FIRN_ESYSTEM;
     pthread_setname_np(*thread_out, name);

@@ -9,6 +9,7 @@
  */
 #include <stdio.h>
 
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "rocks/rocks_internal.h"
 
@@ -34,23 +35,28 @@ uint32_t rocks__memory_record_max(uint64_t memory_max) {
     return (uint32_t)rocks__clamp(memory_max / 4, RECORD_BYTES_MIN, PAGE_BYTES_MAX);
 }
 
-/* Memtables of another size, from the present one on: the engine gives a larger one up at once if told to. */
-static void set_write_buffer(struct tier_backend *backend, const struct rocks_shares *shares) {
+/* Memtables of another size, from the present one on: the engine gives a larger one up at once if told to.
+ * Whether it took that. */
+static int set_write_buffer(struct tier_backend *backend, const struct rocks_shares *shares) {
     char write_buffer[24], arena[24], *text = NULL;
     snprintf(write_buffer, sizeof write_buffer, "%llu", (unsigned long long)shares->write_buffer);
     snprintf(arena, sizeof arena, "%llu", (unsigned long long)shares->arena);
     const char *const names[] = {"write_buffer_size", "arena_block_size"}, *const values[] = {write_buffer,
                                                                                               arena};
-    rocksdb_set_options(backend->db, 2, names, values, &text);
+    if (fault_point_fails(FAULT_ROCKS_OPTIONS))
+        text = strdup("injected failure");
+    else
+        rocksdb_set_options(backend->db, 2, names, values, &text);
     if (text == NULL && shares->write_buffer < backend->shares.write_buffer) {
         rocksdb_flushoptions_t *options = rocksdb_flushoptions_create();
         rocksdb_flushoptions_set_wait(options, 0);
         rocksdb_flush(backend->db, options, &text);
         rocksdb_flushoptions_destroy(options);
     }
-    if (text == NULL) return;
-    log_warning("NVMe tier: its memory does not follow maxmemory at once: %s", text);
+    if (text == NULL) return 1;
+    log_warning("NVMe tier: its memory does not follow maxmemory, it is tried again: %s", text);
     rocksdb_free(text);
+    return 0;
 }
 
 void rocks__memory_apply(struct tier_backend *backend) {
@@ -58,7 +64,7 @@ void rocks__memory_apply(struct tier_backend *backend) {
     rocks__memory_divide(__atomic_load_n(&backend->memory_wanted, __ATOMIC_RELAXED), backend->own != NULL,
                          &shares);
     if (memcmp(&shares, &backend->shares, sizeof shares) == 0) return;
-    if (shares.write_buffer != backend->shares.write_buffer) set_write_buffer(backend, &shares);
+    if (shares.write_buffer != backend->shares.write_buffer && !set_write_buffer(backend, &shares)) return;
     if (backend->cache != NULL) rocksdb_cache_set_capacity(backend->cache, shares.cache);
     rocks__tables_set_memory(&backend->tables, shares.tables);
     backend->shares = shares;

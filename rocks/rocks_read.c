@@ -38,7 +38,7 @@ struct rocks_reads {
     uint8_t free_slots[ROCKS_READ_SLOTS];
     unsigned free_count, reading; /* slots */
     unsigned unsubmitted;         /* of those, not taken by the kernel yet */
-    int fixed;                    /* buffers are registered */
+    int fixed;                    /* buffers are registered: the kernel pins them within RLIMIT_MEMLOCK */
     int has_wake;                 /* an eventfd is registered */
     unsigned barrier;             /* see signals_on */
     uint32_t align;               /* of file offsets in direct reads */
@@ -73,7 +73,8 @@ struct rocks_reads *rocks__reads_create(struct tier_backend *backend, int wake_f
         memory_free(reads);
         return NULL;
     }
-    if (wake_fd > 0 && io_uring_register_eventfd(&reads->ring, wake_fd) != 0) {
+    if (wake_fd > 0 && (fault_point_fails(FAULT_ROCKS_URING_WAKE) ||
+                        io_uring_register_eventfd(&reads->ring, wake_fd) != 0)) {
         io_uring_queue_exit(&reads->ring);
         memory_free(reads);
         return NULL;
@@ -86,7 +87,8 @@ struct rocks_reads *rocks__reads_create(struct tier_backend *backend, int wake_f
     reads->scratch = memory_alloc(ROCKS_BLOCK_BYTES_MAX);
     reads->waiting = memory_alloc(ROCKS_QUEUE_OPERATIONS * sizeof(struct tier_operation *));
     struct iovec all = {reads->buffers, (size_t)ROCKS_READ_SLOTS * ROCKS_SLOT_BYTES};
-    reads->fixed = io_uring_register_buffers(&reads->ring, &all, 1) == 0;
+    reads->fixed = !fault_point_fails(FAULT_ROCKS_URING_BUFFERS) &&
+                   io_uring_register_buffers(&reads->ring, &all, 1) == 0;
     for (unsigned i = 0; i < ROCKS_READ_SLOTS; i++)
         reads->free_slots[reads->free_count++] = (uint8_t)i;
     return reads;

@@ -15,6 +15,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/fault_point.h"
 #include "base/log.h"
 #include "rocks/rocks_internal.h"
 
@@ -57,7 +58,9 @@ static int reclaim_range(struct tier_backend *backend, const struct rocks_range 
     char first[ROCKS_KEY_BYTES], last[ROCKS_KEY_BYTES], *text = NULL;
     rocks__key(range->first, first);
     rocks__key(range->end - 1, last);
-    if (range->all_dead)
+    if (range->all_dead && fault_point_fails(FAULT_ROCKS_RECLAIM))
+        text = strdup("injected failure");
+    else if (range->all_dead)
         rocksdb_delete_file_in_range(backend->db, first, sizeof first, last, sizeof last, &text);
     if (text != NULL) {
         log_warning("NVMe tier: dropping dead files fails: %s", text);
@@ -172,7 +175,6 @@ static void keeper_lower_priority(void) {
 
 static void keeper_look(struct tier_backend *backend, unsigned tick) {
     struct rocks_known *known = &backend->known;
-    rocks__memory_apply(backend);
     uint64_t put_bytes = __atomic_load_n(&backend->put_bytes, __ATOMIC_RELAXED);
     uint64_t memtables = property(backend, "rocksdb.cur-size-all-mem-tables");
     uint64_t files = property(backend, "rocksdb.total-sst-files-size");
@@ -181,6 +183,7 @@ static void keeper_look(struct tier_backend *backend, unsigned tick) {
     __atomic_store_n(&known->put_bytes, put_bytes, __ATOMIC_RELEASE);
     __atomic_store_n(&known->stopped, property(backend, "rocksdb.is-write-stopped"), __ATOMIC_RELAXED);
     if (tick % KEEPER_SLOW_TICKS == 0) {
+        rocks__memory_apply(backend);
         backend->keeper_tables_bytes = property(backend, "rocksdb.estimate-table-readers-mem");
         keeper_engine_bytes(backend);
         keeper_files(backend);

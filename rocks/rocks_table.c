@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/fault_point.h"
 #include "base/memory.h"
 #include "rocks/rocks_internal.h"
 
@@ -291,7 +292,7 @@ int rocks__table_open(const char *path, int direct, unsigned levels, uint64_t fi
     if (file < 0 && errno == EPERM) file = open(path, flags);
     struct stat status;
     if (file < 0) return FIRN_EIO;
-    if (fstat(file, &status) != 0) {
+    if (fault_point_fails(FAULT_ROCKS_TABLE) || fstat(file, &status) != 0) {
         close(file);
         return FIRN_EIO;
     }

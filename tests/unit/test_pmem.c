@@ -305,8 +305,8 @@ static void sweep_verify(void *ctx) {
 
 static void test_sweeps(void **state) {
     (void)state;
-    static const enum fault_point points[] = {FAULT_PMEM_MAP, FAULT_PMEM_RESERVE, FAULT_PMEM_CHECKSUM,
-                                              FAULT_MEMORY_TRY};
+    static const enum fault_point points[] = {FAULT_PMEM_MAP, FAULT_PMEM_ALLOCATE, FAULT_PMEM_RESERVE,
+                                              FAULT_PMEM_CHECKSUM, FAULT_MEMORY_TRY};
     log_set_level(LOG_LEVEL_NOTHING);
     for (unsigned i = 0; i < sizeof points / sizeof points[0]; i++)
         for (int sticky = 0; sticky < 2; sticky++)

@@ -53,12 +53,20 @@ struct waiter {
     struct waiter_node nodes[];
 };
 
+/* blocking_hold. */
+struct key_hold {
+    struct key_hold *next;
+    unsigned db;
+    struct bytes name; /* behind it */
+};
+
 size_t blocking_keys, blocking_ready, blocking_held;
 
 static struct name_map keys;
 static struct { struct blocked_key *first, *last; } ready, stalled;
 static size_t on_nokey_count;
 static struct waiter *holders; /* B1 */
+static struct key_hold *key_holds;
 static struct { struct waiter *first, *last; } ended;
 
 /* --- keys --- */
@@ -293,10 +301,42 @@ static void stall(struct blocked_key *key) {
     stalled.last = key;
 }
 
+/* Something is not held any more: stalled keys and parked commands try again. */
+static void go_on(void) {
+    struct blocked_key *key = stalled.first, *next;
+    stalled.first = stalled.last = NULL;
+    for (; key != NULL; key = next) {
+        next = key->next_stalled;
+        key->stalled = 0;
+        mark_ready(key);
+    }
+    dispatch__wake_held();
+}
+
+struct key_hold *blocking_hold(struct db *db, struct bytes key) {
+    struct key_hold *hold = memory_alloc(sizeof *hold + key.size);
+    if (key.size > 0) memcpy(hold + 1, key.data, key.size);
+    *hold = (struct key_hold){key_holds, db_index(db), bytes_of(hold + 1, key.size)};
+    key_holds = hold;
+    blocking_held++;
+    return hold;
+}
+
+void blocking_unhold(struct key_hold *hold) {
+    if (hold == NULL) return;
+    struct key_hold **place = &key_holds;
+    while (*place != hold)
+        place = &(*place)->next;
+    *place = hold->next;
+    memory_free(hold);
+    blocking_held--;
+    go_on();
+}
+
 void blocking_release(struct client *client) {
     struct waiter *waiter = waiter_of(client);
     if (waiter == NULL || waiter->holds == NULL) return;
-    struct blocked_key *key = waiter->holds, *next;
+    struct blocked_key *key = waiter->holds;
     waiter->holds = NULL;
     key->held_by = NULL;
     blocking_held--;
@@ -305,14 +345,28 @@ void blocking_release(struct client *client) {
         place = &(*place)->next_holder;
     *place = waiter->next_holder;
     mark_ready(key); /* those behind this one */
-    key = stalled.first;
-    stalled.first = stalled.last = NULL;
-    for (; key != NULL; key = next) {
-        next = key->next_stalled;
-        key->stalled = 0;
-        mark_ready(key);
+    go_on();
+}
+
+/* Whether the command of the waiter names that key (BLMOVE also has a target). */
+static int names(const struct waiter *waiter, unsigned db, struct bytes name) {
+    const struct client *client = waiter->client;
+    unsigned positions[COMMAND_KEYS_MAX];
+    if (client->db_index != db) return 0;
+    int count = command_keys(client->command, client->request.argv, client->request.argc, positions, NULL,
+                             COMMAND_KEYS_MAX);
+    for (int i = 0; i < count && i < (int)COMMAND_KEYS_MAX; i++) {
+        if (bytes_equal(client->request.argv[positions[i]], name)) return 1;
     }
-    dispatch__wake_held();
+    return 0;
+}
+
+/* The same for keys of blocking_hold. */
+static int names_held(const struct waiter *waiter) {
+    for (const struct key_hold *key = key_holds; key != NULL; key = key->next) {
+        if (names(waiter, key->db, key->name)) return 1;
+    }
+    return 0;
 }
 
 static void hold(struct blocked_key *key, struct waiter *waiter) {
@@ -332,7 +386,7 @@ static void serve_key(struct blocked_key *key) {
         struct client *client = waiter->client;
         next = node->next;
         if ((client->flags & CLIENT_CLOSE_ASAP) || !fits(key, waiter)) continue;
-        if (waits_on_held(waiter)) {
+        if (waits_on_held(waiter) || names_held(waiter)) {
             stall(key);
             return;
         }
@@ -367,22 +421,12 @@ void blocking_serve(void) {
     }
 }
 
-/* Whether the command of the waiter names that key (BLMOVE also has a target). */
-static int names(const struct waiter *waiter, unsigned db, struct bytes name) {
-    const struct client *client = waiter->client;
-    unsigned positions[COMMAND_KEYS_MAX];
-    if (client->db_index != db) return 0;
-    int count = command_keys(client->command, client->request.argv, client->request.argc, positions, NULL,
-                             COMMAND_KEYS_MAX);
-    for (int i = 0; i < count && i < (int)COMMAND_KEYS_MAX; i++) {
-        if (bytes_equal(client->request.argv[positions[i]], name)) return 1;
-    }
-    return 0;
-}
-
 int blocking_is_held(struct db *db, struct bytes name) {
     for (const struct waiter *holder = holders; holder != NULL; holder = holder->next_holder) {
         if (names(holder, db_index(db), name)) return 1;
+    }
+    for (const struct key_hold *held = key_holds; held != NULL; held = held->next) {
+        if (held->db == db_index(db) && bytes_equal(held->name, name)) return 1;
     }
     const struct blocked_key *key = find_key(db_index(db), name);
     if (key == NULL) return 0;

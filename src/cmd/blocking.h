@@ -70,8 +70,17 @@ void blocking_serve(void);
 void blocking_leave(struct client *client);
 /* The client's re-run has come to its end or blocked again: what it held goes on. */
 void blocking_release(struct client *client);
-/* Keys held by B1. */
+/* Keys held by B1, or by commands that work on one key in turns. */
 extern size_t blocking_held;
+/*
+ * Until blocking_unhold, commands of others that name ${key} (of ${db}) are parked, and so are those that
+ * change without naming keys: for a command in turns (turns.h) that has to see one and the same value in all
+ * of them. Only what is due or evicted may still go meanwhile, or be replaced by another command's last turn.
+ * NULL is a no-op for unhold.
+ */
+struct key_hold;
+struct key_hold *blocking_hold(struct db *db, struct bytes key);
+void blocking_unhold(struct key_hold *hold);
 /* The wait of ${client} in call_block was ended (timeout, CLIENT UNBLOCK): it is answered before anything
  * else runs, and takes nothing. */
 void blocking_end_wait(struct client *client);

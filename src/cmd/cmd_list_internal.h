@@ -18,6 +18,22 @@ FIRN_MUST_USE int cmd_list__end(struct call *call, struct bytes word, enum list_
  * key. ${entry} is void after. FIRN_EFAULT: nothing was done. */
 FIRN_MUST_USE int cmd_list__pop(struct call *call, struct bytes key, struct entry *entry, enum list_end end,
                                 uint64_t count);
+/*
+ * A search for ${element} (an argument of the call) through a list of which more is cold than a command
+ * should keep, in turns (turns.h). Meanwhile the key is held (blocking_hold). Matches in the direction of the
+ * search: the first ${skip} are passed over, of the following ${stop} (0: all) the numbers are collected;
+ * ${by_page}: one of them for each page. ${finish} then does the rest of the command, changes included; it
+ * may be called again after FIRN_EFAULT. ${entry} NULL: there is no such key any more.
+ */
+struct cmd_list__search {
+    struct bytes element;
+    int backwards, by_page;
+    uint64_t limit, skip, stop; /* limit: elements to compare, 0: all */
+    int (*finish)(struct call *call, struct entry *entry, const uint64_t *found, size_t count);
+};
+/* Call last and return what it returns. argv[1] is the key. */
+FIRN_MUST_USE int cmd_list__search_in_turns(struct call *call, const struct cmd_list__search *search);
+
 static inline const char *cmd_list__pop_name(enum list_end end) {
     return end == LIST_HEAD ? "lpop" : "rpop";
 }

@@ -5,8 +5,11 @@
 #include "cmd/cmd_list_internal.h"
 #include "cmd/command.h"
 #include "cmd/stream_reply.h"
+#include "cmd/turns.h"
 #include "tiering/tier.h"
 #include "types/list_page.h"
+
+#define PAGES_KEPT_MAX 2048u /* of LREM in turns: read and kept together before anything changes */
 
 /* --- by number --- */
 
@@ -158,13 +161,14 @@ int cmd_ltrim(struct call *call) {
 
 /* --- by value --- */
 
-/* list_search; of a list far larger than memory, which is read blocking in the end, only the latest pages
- * stay. */
-static int search(struct entry *entry, struct bytes element, int backwards, uint64_t limit,
+/* list_search for ${plan}. FIRN_ETOOBIG: to be done in turns. Where there are none, a list far larger than
+ * memory is read blocking in the end, and only the latest pages stay. */
+static int search(struct call *call, struct entry *entry, const struct cmd_list__search *plan,
                   int (*found)(uint64_t index, void *ctx), void *ctx) {
     int is_resident = list_is_resident(entry);
     if (!is_resident) tier_walk_begin();
-    int error = list_search(entry, element, backwards, limit, found, ctx);
+    int error =
+        list_search(entry, plan->element, plan->backwards, plan->limit, !turns_apply(call), found, ctx);
     if (!is_resident) tier_walk_end();
     return error;
 }
@@ -227,20 +231,41 @@ static int pos_found(uint64_t index, void *ctx) {
     return ++run->replied == run->stop;
 }
 
+/* struct cmd_list__search */
+static int pos_finish(struct call *call, struct entry *entry, const uint64_t *found, size_t count) {
+    struct pos_options options;
+    (void)entry;
+    CALL_TRY(pos_options(call, &options)); /* as before */
+    if (options.has_count) {
+        reply_array(call->reply, count);
+    } else if (count == 0) {
+        reply_null(call->reply);
+    }
+    for (size_t i = 0; i < count; i++)
+        reply_integer(call->reply, (int64_t)found[i]);
+    return 0;
+}
+
 int cmd_lpos(struct call *call) {
     struct entry *entry;
     struct pos_options options;
     CALL_TRY(pos_options(call, &options));
     CALL_TRY(call_find_read_type(call, call->argv[1], TYPE_LIST, &entry));
-    int backwards = options.rank < 0;
-    struct pos_run run = {.reply = call->reply,
-                          .skip = (uint64_t)(backwards ? -options.rank : options.rank) - 1,
-                          .stop = (uint64_t)options.count};
+    struct cmd_list__search plan = {.element = call->argv[2],
+                                    .backwards = options.rank < 0,
+                                    .limit = (uint64_t)options.limit,
+                                    .skip = (uint64_t)(options.rank < 0 ? -options.rank : options.rank) - 1,
+                                    .stop = (uint64_t)options.count,
+                                    .finish = pos_finish};
+    struct pos_run run = {.reply = call->reply, .skip = plan.skip, .stop = plan.stop};
+    struct reply_mark mark = reply_mark(call->reply);
     struct reply_later later = {0};
     if (options.has_count) later = reply_later_open(call->reply, '*');
-    int error = 0;
-    if (entry != NULL)
-        error = search(entry, call->argv[2], backwards, (uint64_t)options.limit, pos_found, &run);
+    int error = entry != NULL ? search(call, entry, &plan, pos_found, &run) : 0;
+    if (error == FIRN_ETOOBIG) {
+        reply_rollback(call->reply, mark);
+        return cmd_list__search_in_turns(call, &plan);
+    }
     if (error != 0) return error;
     if (options.has_count) {
         reply_later_close(call->reply, later, run.replied);
@@ -249,6 +274,8 @@ int cmd_lpos(struct call *call) {
     }
     return 0;
 }
+
+/* --- LREM --- */
 
 struct match_run {
     uint64_t index; /* of the last one */
@@ -261,6 +288,34 @@ static int match_found(uint64_t index, void *ctx) {
     return ++run->count == run->stop;
 }
 
+/* ${removed} elements have gone, also before an ${error}. */
+static int rem_announce(struct call *call, struct entry *entry, uint64_t removed, int error) {
+    struct bytes key = call->argv[1];
+    if (error == 0) reply_integer(call->reply, (int64_t)removed);
+    if (removed == 0) return error;
+    call_changed_elements(call, key, removed);
+    call_notify(call, NOTIFY_LIST, "lrem", key);
+    cmd_list__removed(call, key, entry);
+    return error;
+}
+
+/* struct cmd_list__search: the pages of ${found} have what is to be removed. */
+static int rem_finish(struct call *call, struct entry *entry, const uint64_t *found, size_t pages) {
+    int64_t count;
+    uint64_t removed = 0;
+    CALL_TRY(call_integer(call, call->argv[2], &count)); /* as before */
+    if (entry == NULL || pages == 0) return rem_announce(call, entry, 0, 0);
+    int error = pages <= PAGES_KEPT_MAX ? list_touch_at(entry, found, pages) : 0;
+    if (error != 0) return error;
+    if (pages > PAGES_KEPT_MAX) call_must_finish(call);
+    entry = db_changing(call->db, entry);
+    uint64_t most = count < 0 ? 0 - (uint64_t)count : (uint64_t)count;
+    tier_walk_begin();
+    error = list_remove_at(entry, call->argv[3], count < 0, most, found, pages, &removed);
+    tier_walk_end();
+    return rem_announce(call, entry, removed, error);
+}
+
 int cmd_lrem(struct call *call) {
     struct entry *entry;
     struct bytes key = call->argv[1], element = call->argv[3];
@@ -268,50 +323,57 @@ int cmd_lrem(struct call *call) {
     uint64_t removed = 0;
     CALL_TRY(call_integer(call, call->argv[2], &count));
     CALL_TRY(call_find_write_type(call, key, TYPE_LIST, &entry));
-    int backwards = count < 0;
-    struct match_run run = {.stop = backwards ? 0 - (uint64_t)count : (uint64_t)count};
-    int error = entry != NULL ? search(entry, element, backwards, 0, match_found, &run) : 0;
+    struct cmd_list__search plan = {.element = element,
+                                    .backwards = count < 0,
+                                    .by_page = 1,
+                                    .stop = count < 0 ? 0 - (uint64_t)count : (uint64_t)count,
+                                    .finish = rem_finish};
+    struct match_run run = {.stop = plan.stop};
+    int error = entry != NULL ? search(call, entry, &plan, match_found, &run) : 0;
+    if (error == FIRN_ETOOBIG) return cmd_list__search_in_turns(call, &plan);
     if (error != 0) return error;
     if (run.count > 0) {
         entry = db_changing(call->db, entry);
         int is_resident = list_is_resident(entry);
         if (!is_resident) tier_walk_begin();
-        error = list_remove(entry, element, backwards, run.count, &removed);
+        error = list_remove(entry, element, plan.backwards, run.count, &removed);
         if (!is_resident) tier_walk_end();
     }
-    if (error == 0) reply_integer(call->reply, (int64_t)removed);
-    if (removed > 0) { /* also those before a failure */
-        call_changed_elements(call, key, removed);
-        call_notify(call, NOTIFY_LIST, "lrem", key);
-        cmd_list__removed(call, key, entry);
-    }
-    return error;
+    return rem_announce(call, entry, removed, error);
 }
 
-int cmd_linsert(struct call *call) {
-    struct entry *entry;
+/* --- LINSERT --- */
+
+/* struct cmd_list__search: beside the element of number ${found}, if there is one. */
+static int insert_finish(struct call *call, struct entry *entry, const uint64_t *found, size_t count) {
     struct bytes key = call->argv[1], element = call->argv[4];
-    struct match_run run = {.stop = 1};
-    int after = call_option(call, 2, "after");
-    if (!after && !call_option(call, 2, "before")) return call_error(call_syntax_error(call));
-    CALL_TRY(call_find_write_type(call, key, TYPE_LIST, &entry));
     if (entry == NULL) {
         reply_integer(call->reply, 0);
         return 0;
     }
-    int error = search(entry, call->argv[3], 0, 0, match_found, &run);
-    if (error != 0) return error;
     entry = db_changing(call->db, entry);
-    error = list_expect(entry, 1, element.size); /* whether it will be put in or not, as Redis does */
+    int error = list_expect(entry, 1, element.size); /* whether it will be put in or not, as Redis does */
     if (error != 0) return error;
-    if (run.count == 0) {
+    if (count == 0) {
         reply_integer(call->reply, -1);
         return 0;
     }
-    error = list_insert(entry, run.index + (after ? 1 : 0), element);
+    error = list_insert(entry, *found + (call_option(call, 2, "after") ? 1 : 0), element);
     if (error != 0) return cmd_list__failed(call, error);
     reply_integer(call->reply, entry->size);
     call_changed(call, key);
     call_notify(call, NOTIFY_LIST, "linsert", key);
     return 0;
+}
+
+int cmd_linsert(struct call *call) {
+    struct entry *entry;
+    struct cmd_list__search plan = {.element = call->argv[3], .stop = 1, .finish = insert_finish};
+    struct match_run run = {.stop = 1};
+    if (!call_option(call, 2, "after") && !call_option(call, 2, "before"))
+        return call_error(call_syntax_error(call));
+    CALL_TRY(call_find_write_type(call, call->argv[1], TYPE_LIST, &entry));
+    int error = entry != NULL ? search(call, entry, &plan, match_found, &run) : 0;
+    if (error == FIRN_ETOOBIG) return cmd_list__search_in_turns(call, &plan);
+    return error != 0 ? error : insert_finish(call, entry, &run.index, (size_t)run.count);
 }

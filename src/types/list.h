@@ -72,9 +72,16 @@ FIRN_MUST_USE int list_at(struct entry *entry, uint64_t index, char digits[NUMBE
                           struct bytes *element_out);
 /* Call ${found} with the number of each element equal to ${element} among the first (${backwards}: last)
  * ${limit} (0: all) of the list, in that direction; nonzero from it stops the search. Returns 0 or an error;
- * ${found} may have been called before FIRN_EFAULT, and is called again for the same ones. */
+ * ${found} may have been called before FIRN_EFAULT, and is called again for the same ones. More pages than a
+ * command should keep are read blocking if it ${may_block}, else FIRN_ETOOBIG. */
 FIRN_MUST_USE int list_search(struct entry *entry, struct bytes element, int backwards, uint64_t limit,
-                              int (*found)(uint64_t index, void *ctx), void *ctx);
+                              int may_block, int (*found)(uint64_t index, void *ctx), void *ctx);
+/* The same for one page only: that of element ${at} (< size), from where the search begins or where it has
+ * come. *left_inout elements are to be compared still. 1: go on with the page of *next_out; 0: the end, or
+ * ${found} stopped it; FIRN_EFAULT: this page and some behind it are recorded. */
+FIRN_MUST_USE int list_search_page(struct entry *entry, struct bytes element, int backwards, uint64_t at,
+                                   uint64_t *left_inout, uint64_t *next_out,
+                                   int (*found)(uint64_t index, void *ctx), void *ctx);
 
 /* --- changing (announce with db_changing first) --- */
 /* ${element} (not in this list) comes to an end. */
@@ -90,6 +97,12 @@ FIRN_MUST_USE int list_insert(struct entry *entry, uint64_t index, struct bytes 
 /* Take up to ${count} (0: all) elements equal to ${element} out, the first or the last ones. */
 FIRN_MUST_USE int list_remove(struct entry *entry, struct bytes element, int backwards, uint64_t count,
                               uint64_t *removed_out);
+/* The same where it is known which pages have such elements: those of elements ${marks}, in the order of the
+ * search. Touch them first. */
+FIRN_MUST_USE int list_remove_at(struct entry *entry, struct bytes element, int backwards, uint64_t count,
+                                 const uint64_t *marks, size_t marks_count, uint64_t *removed_out);
+/* The pages of elements ${marks}. */
+FIRN_MUST_USE int list_touch_at(struct entry *entry, const uint64_t *marks, size_t marks_count);
 /* Keep ${count} (> 0) elements from number ${start} on (start + count <= size). Looks at the
  * fewer pages, kept or dropped; what is dropped is freed later. */
 FIRN_MUST_USE int list_trim(struct entry *entry, uint64_t start, uint64_t count);

@@ -271,6 +271,24 @@ int list_remove(struct entry *entry, struct bytes text, int backwards, uint64_t 
     return 0;
 }
 
+int list_remove_at(struct entry *entry, struct bytes text, int backwards, uint64_t count,
+                   const uint64_t *marks, size_t marks_count, uint64_t *removed_out) {
+    struct remove_run run = {.backwards = backwards, .left = count == 0 ? UINT64_MAX : count};
+    *removed_out = 0;
+    if (text.size > LIST_ELEMENT_BYTES_MAX) return 0;
+    list_item_make(text, &run.item);
+    for (size_t i = 0; i < marks_count && run.left > 0; i++) {
+        uint32_t removed;
+        run.at = backwards ? marks[i] + 1 : marks[i] - *removed_out; /* the number it has now */
+        int error = remove_from_page(entry, &run, &removed);
+        if (error != 0) return error;
+        *removed_out += removed;
+        if (removed > 0) fault_must_finish();
+    }
+    if (*removed_out > 0) list__make_small(entry);
+    return 0;
+}
+
 /* --- LTRIM --- */
 
 /* Cut the elements of the page at the place that are not in [from, to). Not all of them. */

@@ -184,7 +184,37 @@ static int search_missing(struct list_place *place, const struct search_run *run
     return touch_ahead(place, run->backwards, end, (unsigned)(ahead > FAULT_SET_MAX ? FAULT_SET_MAX : ahead));
 }
 
-int list_search(struct entry *entry, struct bytes text, int backwards, uint64_t limit,
+int list_search_page(struct entry *entry, struct bytes text, int backwards, uint64_t at, uint64_t *left_inout,
+                     uint64_t *next_out, int (*found)(uint64_t index, void *ctx), void *ctx) {
+    struct search_run run = {.backwards = backwards, .left = *left_inout, .found = found, .ctx = ctx};
+    struct list_place place;
+    struct list_view view;
+    *next_out = at;
+    if (text.size > LIST_ELEMENT_BYTES_MAX) return 0;
+    list_item_make(text, &run.item);
+    list__open(entry, at, &place);
+    if (!page_is_ready(place.slot->ref)) return search_missing(&place, &run, FAULT_SET_MAX);
+    int error = list__read(&place, 0, &view);
+    if (error == 0) error = search_page(&view, place.first, &run);
+    *left_inout = run.left;
+    if (error != 0) return error < 0 ? error : 0;
+    *next_out = backwards ? place.first - 1 : place.first + place.slot->count;
+    return run.left > 0 && (backwards ? place.first > 0 : *next_out < entry->size);
+}
+
+int list_touch_at(struct entry *entry, const uint64_t *marks, size_t count) {
+    const struct fault_set *set = fault_current();
+    int result = 0;
+    for (size_t i = 0; i < count && (set == NULL || set->count < FAULT_SET_MAX); i++) {
+        struct list_place place;
+        list__open(entry, marks[i], &place);
+        int error = list__touch_ref(place.slot->ref);
+        if (error != 0 && (result == 0 || error != FIRN_EFAULT)) result = error;
+    }
+    return result;
+}
+
+int list_search(struct entry *entry, struct bytes text, int backwards, uint64_t limit, int may_block,
                 int (*found)(uint64_t index, void *ctx), void *ctx) {
     struct search_run run = {
         .backwards = backwards, .left = limit == 0 ? UINT64_MAX : limit, .found = found, .ctx = ctx};
@@ -198,6 +228,7 @@ int list_search(struct entry *entry, struct bytes text, int backwards, uint64_t 
         const struct fault_set *set = fault_current();
         if (set != NULL && set->mode == FAULT_ASYNC && !page_is_ready(place.slot->ref)) {
             if (lower < TOUCH_MAX) return search_missing(&place, &run, lower);
+            if (!may_block) return FIRN_ETOOBIG;
             fault_must_finish();
         }
         int error = list__read(&place, 0, &view);

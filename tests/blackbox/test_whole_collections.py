@@ -182,6 +182,54 @@ class WholeCollections(firn.Case):
                 self.assertEqual(reply, [b"changed" if i in changed else member(i) for i in range(1001, count - 1000)])
             self.finish(watch, writer, client)
 
+    def test_searches_of_a_list_larger_than_memory(self):
+        """The key is held while a search goes on: what others ask of it comes after, other keys go on."""
+        with tiered(str(MEMORY), None) as server:
+            client, other = server.client(), server.client()
+            fill(server, "l", "RPUSH")
+            for number in (COUNT // 3, COUNT // 3 + 1, COUNT - 5000):
+                client("LSET", "l", number, "rare")
+            blocked = server.client()
+            blocked.send("BLMOVE", "source", "l", "LEFT", "RIGHT", 0)
+            server.wait_for_blocked(1)
+            with Watch(server) as watch:
+                self.assertEqual(client("LPOS", "l", member(COUNT - 100)), COUNT - 100)
+                self.assertEqual(client("LPOS", "l", "rare", "RANK", 2, "COUNT", 0), [COUNT // 3 + 1, COUNT - 5000])
+                self.assertEqual(client("LPOS", "l", "rare", "RANK", -2, "COUNT", 5), [COUNT // 3 + 1, COUNT // 3])
+                self.assertEqual(client("LPOS", "l", "none"), None)
+                self.assertEqual(client("LPOS", "l", "none", "COUNT", 0), [])
+                self.assertEqual(client("LPOS", "l", member(COUNT - 100), "MAXLEN", COUNT - 100), None)
+                client.send("LREM", "l", 0, "rare")
+                time.sleep(0.02)
+                other.send("LLEN", "l")
+                pusher = server.client()
+                pusher.send("RPUSH", "source", "moved")  # the waiter may not push to the list in between
+                self.assertEqual(client.receive(), 3)
+                self.assertIn(other.receive(), (COUNT, COUNT - 3, COUNT - 2))  # before or after, never in between
+                self.assertEqual((pusher.receive(), blocked.receive()), (1, b"moved"))
+                self.assertEqual(client("LINSERT", "l", "BEFORE", member(COUNT - 10), "before"), COUNT - 1)
+                self.assertEqual(client("LINSERT", "l", "AFTER", "none", "x"), -1)
+                self.assertEqual(client("LRANGE", "l", -12, -10), [b"before", member(COUNT - 10), member(COUNT - 9)])
+                for number in (1, COUNT // 2, COUNT - 6000, COUNT - 6001):
+                    client("LSET", "l", number, "rare")
+                self.assertEqual(client("LREM", "l", -2, "rare"), 2)
+                self.assertEqual(client("LREM", "l", -2, "rare"), 2)
+                self.assertEqual(client("LREM", "l", -2, "rare"), 0)
+                # The list goes while it is searched: as if the command had come after that.
+                client("RPUSH", "spare", "a")
+                client.send("LREM", "l", 0, "none")
+                time.sleep(0.02)
+                other.send("DEL", "l")
+                self.assertEqual((client.receive(), other.receive()), (0, 1))
+            self.memory_fits(watch)
+            self.others_run(watch)
+            # A client that goes leaves nothing held.
+            fill(server, "l", "RPUSH")
+            client.send("LPOS", "l", "none")
+            time.sleep(0.02)
+            client.close()
+            self.assertEqual(other("LLEN", "l"), COUNT)
+
     def test_sorted_set_larger_than_memory(self):
         with tiered(str(MEMORY), None) as server:
             client, writer = server.client(), server.client()

@@ -186,7 +186,7 @@ static int found(uint64_t index, void *ctx) {
 
 static int search(unsigned value, int backwards, unsigned limit) {
     matches_count = 0;
-    return list_search(entry, fresh_text(value), backwards, limit, found, NULL);
+    return list_search(entry, fresh_text(value), backwards, limit, 1, found, NULL);
 }
 
 static void do_search(void) {

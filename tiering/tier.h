@@ -43,6 +43,9 @@ struct tier_victim {
     uint64_t clean_ref;        /* nonzero: this lower copy is valid; flip without writing */
     uint32_t db;               /* for the keyspace */
     uint32_t rank;             /* the keyspace's own: smaller is colder */
+    /* Nonzero: not a value but a page of many (db_bundle.c in src/keyspace), for the NVMe tier only; this
+     * much DRAM comes free when it has been moved, its page not counted. */
+    uint32_t bundled_bytes;
     /* What NVMe records of a whole value carry behind the payload, so that the owner's entry need not stay in
      * DRAM: two parts, borrowed for the call; both empty: nothing. */
     struct bytes name_head, name_tail;

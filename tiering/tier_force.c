@@ -61,7 +61,8 @@ static unsigned stress_round(enum page_tag from) {
     struct tier_victim victims[TIER_BATCH_OPERATIONS_MAX];
     unsigned count = tier_manager.hooks.victims((int)from, victims, TIER_BATCH_OPERATIONS_MAX), moved = 0;
     for (unsigned i = 0; i < count; i++) {
-        struct tier_device *to = stress_target(from);
+        struct tier_device *to =
+            victims[i].bundled_bytes > 0 ? tier_device(PAGE_TAG_NVME) : stress_target(from);
         if (to == NULL || tier_write_is_repeated(victims, i)) continue;
         moved += tier_write_move(&victims[i], to, NULL) == 0;
     }

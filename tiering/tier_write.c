@@ -307,6 +307,7 @@ static int write_victim(const struct tier_victim *victim, struct tier_device *to
     move->state = page_ref_tag(victim->ref) == PAGE_TAG_PMEM ? TIER_LOWER : TIER_RESIDENT;
     move->page = victim->ref != 0 ? begin(victim) : (tier_manager.hooks.begin(victim), NULL);
     move->freeing = from_page ? page_memory(move->page) : victim->ref == 0 ? 2 * payload.size : payload.size;
+    move->freeing += victim->bundled_bytes;
     move->result = result;
     if (result != NULL) *result = TIER_WRITE_PENDING;
     move->operation = (struct tier_operation){.kind = TIER_PUT,
@@ -480,9 +481,9 @@ static uint64_t victim_bytes(const struct tier_victim *victim) {
 static int place(const struct tier_victim *victim, enum page_tag from, uint64_t bytes) {
     int error = FIRN_ENOSPACE;
     for (unsigned attempt = 0; attempt < 3; attempt++) {
-        struct tier_device *to =
-            from == PAGE_TAG_PMEM ? &tier_manager.nvme : tier_write_target((uint32_t)bytes);
-        if (to == NULL || (from == PAGE_TAG_PMEM && !device_takes(to, clock_monotonic_us()))) break;
+        int to_nvme = from == PAGE_TAG_PMEM || victim->bundled_bytes > 0;
+        struct tier_device *to = to_nvme ? &tier_manager.nvme : tier_write_target((uint32_t)bytes);
+        if (to == NULL || (to_nvme && !device_takes(to, clock_monotonic_us()))) break;
         error = tier_write_move(victim, to, NULL);
         if (error != FIRN_ENOSPACE) return error;
     }

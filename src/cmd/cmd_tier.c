@@ -57,7 +57,7 @@ static void count_pages(struct entry *entry, unsigned db, struct places *places_
     places_out->pmem = tag == PAGE_TAG_PMEM;
     places_out->nvme = tag == PAGE_TAG_NVME;
     if (entry->flags & ENTRY_INLINE)
-        places_out->clean = entry_ref(entry) != 0;
+        places_out->clean = entry_ref(entry) != 0 || (entry->flags & ENTRY_BUNDLED) != 0;
     else if (tag == PAGE_TAG_DRAM && entry_ref(entry) != 0)
         places_out->clean = page_ref_dram(entry_ref(entry))->lower != 0;
 }
@@ -170,6 +170,10 @@ int cmd_tier_demote(struct call *call) {
         return 0;
     }
     if (call->argc == 4) to = call_option(call, 3, "pmem") ? PAGE_TAG_PMEM : PAGE_TAG_NVME;
+    if (to == PAGE_TAG_NVME && db_is_sunk(call->db, call->argv[2])) {
+        reply_ok(call->reply);
+        return 0;
+    }
     CALL_TRY(find_key(call, &entry));
     if (entry == NULL) return 0;
     if (!tier_has(to)) {

@@ -34,6 +34,7 @@
  */
 #include "keyspace/cold_index.h"
 
+#include <emmintrin.h>
 #include <string.h>
 
 #include "base/assert.h"
@@ -141,18 +142,49 @@ struct spot {
     unsigned part, at; /* at: among all fingerprints of the leaf */
 };
 
+/* The key at ${position} among the fingerprints of ${part}, of which the first is number ${begin}. */
+static int part_find(const struct cold_leaf *leaf, unsigned part, unsigned begin, uint64_t position,
+                     struct spot *spot_out) {
+    unsigned live = leaf_live(leaf)[part], width = leaf->width;
+    uint32_t fingerprint = fingerprint_of(width, position);
+    const uint8_t *of_part = leaf_fingerprints(leaf) + (size_t)begin * width;
+    unsigned at = lower_bound(of_part, live, width, fingerprint);
+    if (at == live || load(of_part + (size_t)at * width, width) != fingerprint) return 0;
+    *spot_out = (struct spot){.part = part, .at = begin + at};
+    return 1;
+}
+
+/* Which of the 16 parts from ${part} on may have a key whose range byte is ${range}. */
+static unsigned parts_match(const uint8_t *lowest, const uint8_t *highest, __m128i range) {
+    __m128i low = _mm_loadu_si128((const __m128i *)(const void *)lowest);
+    __m128i high = _mm_loadu_si128((const __m128i *)(const void *)highest);
+    __m128i match = _mm_and_si128(_mm_cmpeq_epi8(_mm_max_epu8(low, range), range),
+                                  _mm_cmpeq_epi8(_mm_min_epu8(high, range), range));
+    return (unsigned)_mm_movemask_epi8(match);
+}
+
+static unsigned sum16(const uint8_t *live) {
+    __m128i sums = _mm_sad_epu8(_mm_loadu_si128((const __m128i *)(const void *)live), _mm_setzero_si128());
+    return (unsigned)_mm_cvtsi128_si32(sums) + (unsigned)_mm_extract_epi16(sums, 4);
+}
+
 static int leaf_find(const struct cold_leaf *leaf, uint64_t position, struct spot *spot_out) {
     const uint8_t *live = leaf_live(leaf), *lowest = leaf_lowest(leaf), *highest = leaf_highest(leaf);
-    const uint8_t *fingerprints = leaf_fingerprints(leaf);
-    unsigned range = range_of(leaf->depth, position), width = leaf->width, begin = 0;
-    uint32_t fingerprint = fingerprint_of(width, position);
-    for (unsigned part = 0; part < leaf->parts; begin += live[part++]) {
+    unsigned range = range_of(leaf->depth, position), begin = 0, part = 0;
+    for (; part + 16 <= leaf->parts; part += 16) {
+        unsigned before = begin, counted = 0;
+        for (unsigned match = parts_match(lowest + part, highest + part, _mm_set1_epi8((char)range));
+             match != 0; match &= match - 1) {
+            unsigned next = (unsigned)__builtin_ctz(match);
+            while (counted < next)
+                before += live[part + counted++];
+            if (part_find(leaf, part + next, before, position, spot_out)) return 1;
+        }
+        begin += sum16(live + part);
+    }
+    for (; part < leaf->parts; begin += live[part++]) {
         if (range < lowest[part] || range > highest[part]) continue;
-        const uint8_t *of_part = fingerprints + (size_t)begin * width;
-        unsigned at = lower_bound(of_part, live[part], width, fingerprint);
-        if (at == live[part] || load(of_part + (size_t)at * width, width) != fingerprint) continue;
-        *spot_out = (struct spot){.part = part, .at = begin + at};
-        return 1;
+        if (part_find(leaf, part, begin, position, spot_out)) return 1;
     }
     return 0;
 }

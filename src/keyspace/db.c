@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "keyspace/db_internal.h"
 #include "keyspace/evict.h"
 #include "keyspace/notify.h"
@@ -159,6 +160,10 @@ struct entry *db__by_hash(struct db *db, uint64_t hash) {
 
 void db__forget_moving(struct entry *entry) {
     if (!(entry->flags & ENTRY_MOVING)) return;
+    if (entry->flags & ENTRY_BUNDLED) { /* db_bundle.c compares what it has written */
+        entry->flags &= (uint8_t) ~(ENTRY_MOVING | ENTRY_BUNDLED);
+        return;
+    }
     tier_forget(entry);
     entry->flags &= (uint8_t)~ENTRY_MOVING;
 }
@@ -224,6 +229,7 @@ static void leave(struct db *db, const uint64_t *slot, uint64_t hash, struct ent
     db->residency[table_slot_residency(*slot)]--;
     if (entry->flags & ENTRY_EXPIRY) expiry_unindex(db, hash, entry_expiry(entry));
     if (entry->flags & ENTRY_FIELD_TTL) fields_unindex(db, hash);
+    if (db__is_clean(entry)) db__unbundle(db, hash, entry);
 }
 
 /* The field deadline a hash that comes into a table brings along. */
@@ -263,8 +269,9 @@ static int surface_and_find(struct db *db, uint64_t hash, struct bytes key, uint
 }
 
 uint64_t db_cold_ref(struct db *db, struct bytes key) {
-    uint64_t *slot = table_find(&db->table, hash_key(key), key);
-    if (slot == NULL) return 0;
+    uint64_t hash = hash_key(key);
+    uint64_t *slot = table_find(&db->table, hash, key);
+    if (slot == NULL) return db__cold_ref(db, hash);
     if (*slot & TABLE_SLOT_SUNK) return table_slot_sunk(*slot)->ref;
     const struct entry *entry = table_slot_entry(*slot);
     uint64_t ref = entry->flags & ENTRY_INLINE ? 0 : entry_ref(entry);
@@ -272,12 +279,13 @@ uint64_t db_cold_ref(struct db *db, struct bytes key) {
 }
 
 int db_is_sunk(struct db *db, struct bytes key) {
-    const uint64_t *slot = table_find(&db->table, hash_key(key), key);
-    return slot != NULL && (*slot & TABLE_SLOT_SUNK) != 0;
+    uint64_t hash = hash_key(key);
+    const uint64_t *slot = table_find(&db->table, hash, key);
+    return slot != NULL ? (*slot & TABLE_SLOT_SUNK) != 0 : db__cold_ref(db, hash) != 0;
 }
 
 uint64_t db_sunk_count(void) {
-    return db__sunk_total;
+    return db__sunk_total + db__bundled_total;
 }
 
 int db_find(struct db *db, struct bytes key, unsigned flags, struct entry **entry_out) {
@@ -286,6 +294,10 @@ int db_find(struct db *db, struct bytes key, unsigned flags, struct entry **entr
     uint64_t *slot = table_find(&db->table, hash, key);
     if (__builtin_expect(slot != NULL && (*slot & TABLE_SLOT_SUNK), 0)) {
         int error = surface_and_find(db, hash, key, &slot);
+        if (error != 0) return error;
+    }
+    if (slot == NULL && db->cold.keys > 0) {
+        int error = db__bundle_surface(db, hash, key, &slot);
         if (error != 0) return error;
     }
     if (slot == NULL) {
@@ -417,6 +429,7 @@ struct entry *db_set_expiry(struct db *db, struct entry *entry, int64_t expiry_m
     if (!had && expiry_ms < 0) return entry;
     if (expiry_ms < -1) expiry_ms = 0; /* before the epoch: long due */
     uint64_t hash = db__hash(entry);
+    if (db__is_clean(entry)) db__unbundle(db, hash, entry);
     if (had) expiry_unindex(db, hash, entry_expiry(entry));
     if (had != (expiry_ms >= 0)) {
         entry = relayout(db, entry, expiry_ms >= 0, (entry->flags & ENTRY_REF) != 0,
@@ -431,6 +444,7 @@ struct entry *db_set_expiry(struct db *db, struct entry *entry, int64_t expiry_m
 
 struct entry *db_changing(struct db *db, struct entry *entry) {
     db__forget_moving(entry);
+    if (entry->flags & ENTRY_BUNDLED) db__unbundle(db, db__hash(entry), entry);
     if (!(entry->flags & ENTRY_REF)) return entry;
     uint64_t ref = entry_ref(entry);
     if (entry->flags & ENTRY_INLINE) {
@@ -490,7 +504,7 @@ void db__evict(struct db *db, struct entry *entry) {
 /* --- whole database --- */
 
 uint64_t db_size(const struct db *db) {
-    return db->table.used;
+    return db->table.used + db__cold_keys(db);
 }
 
 uint64_t db_expires_count(const struct db *db) {
@@ -512,6 +526,7 @@ void db_swap(struct db *a, struct db *b) {
     if (a == b) return;
     if (db_hooks.swapping != NULL) db_hooks.swapping(a, b);
     db__settle_cold();
+    db__bundle_swap(a, b);
     struct db held = *a;
     unsigned index_a = a->index, index_b = b->index;
     *a = *b;
@@ -525,6 +540,13 @@ void db_swap(struct db *a, struct db *b) {
 
 struct entry *db_random(struct db *db) {
     for (unsigned attempt = 0;; attempt++) {
+        uint64_t cold = db__cold_keys(db), in_table = db->table.used;
+        if (cold > 0 && random_below(cold + in_table) < cold && attempt < DB_RANDOM_ATTEMPTS) {
+            struct entry *entry;
+            fault_must_finish();
+            if (db__bundle_surface_random(db, &entry) == 0) return entry;
+            continue;
+        }
         uint64_t *slot = table_random(&db->table);
         if (slot == NULL) return NULL;
         if (*slot & TABLE_SLOT_SUNK) {
@@ -545,6 +567,7 @@ struct scan_count {
     void *ctx;
     unsigned visited;
     int error;
+    uint64_t from, end; /* scan_visit_range: positions as table.h's */
 };
 
 static void scan_surface(uint64_t *slot, void *ctx) {
@@ -560,6 +583,53 @@ static void scan_visit(uint64_t *slot, void *ctx) {
     scan->visit(table_slot_entry(*slot), scan->ctx);
 }
 
+static void scan_visit_range(uint64_t *slot, void *ctx) {
+    struct scan_count *scan = ctx;
+    uint64_t position = db__hash(table_slot_entry(*slot)) >> 1;
+    if (position >= scan->from && position < scan->end) scan_visit(slot, scan);
+}
+
+static void scan_skip(uint64_t *slot, void *ctx) {
+    (void)slot, (void)ctx;
+}
+
+/*
+ * One step with keys in bundles: those from ${cursor} on that are in the range of its bucket surface, up to
+ * ${count}; then the table has everything up to there. A key that is only in a bundle counts as at the first
+ * hash of its position, so the range begins with the position of the cursor, and has all of it again.
+ */
+static int scan_with_cold(struct scan_count *scan, uint64_t cursor, unsigned count, uint64_t *next_out) {
+    struct db *db = scan->db;
+    const unsigned shift = 63 - COLD_POSITION_BITS;
+    uint64_t end = table_scan(&db->table, cursor, scan_skip, NULL), ref;
+    if (end == 0) end = (uint64_t)1 << 63;
+    uint64_t position = cursor >> shift, last = position;
+    for (unsigned i = 0; cold_index_next(&db->cold, position, &last, &ref) && last << shift < end; i++) {
+        if (i >= count && i > 0) {
+            end = last << shift;
+            break;
+        }
+        position = last + 1;
+    }
+    uint64_t cold_end = (end + ((uint64_t)1 << shift) - 1) >> shift;
+    int error = db__bundle_surface_range(db, cursor >> shift, cold_end);
+    if (error != 0) return error;
+    scan->from = cursor;
+    scan->end = end;
+    for (uint64_t at = cursor;;) {
+        table_scan(&db->table, at, scan_surface, scan);
+        if (scan->error != 0) return scan->error;
+        at = table_scan(&db->table, at, scan_skip, NULL);
+        if (at == 0 || at >= end) break;
+    }
+    for (uint64_t at = cursor;;) {
+        at = table_scan(&db->table, at, scan_visit_range, scan);
+        if (at == 0 || at >= end) break;
+    }
+    *next_out = end == (uint64_t)1 << 63 ? 0 : end;
+    return 0;
+}
+
 int db_scan(struct db *db, uint64_t cursor, unsigned count, void (*visit)(struct entry *entry, void *ctx),
             void *ctx, uint64_t *next_out) {
     struct scan_count scan = {.db = db, .visit = visit, .ctx = ctx};
@@ -567,40 +637,24 @@ int db_scan(struct db *db, uint64_t cursor, unsigned count, void (*visit)(struct
     cursor &= INT64_MAX;
     *next_out = cursor;
     do {
-        table_scan(&db->table, cursor, scan_surface, &scan);
-        if (scan.error != 0) return scan.visited > 0 && scan.error == FIRN_EFAULT ? 0 : scan.error;
-        *next_out = cursor = table_scan(&db->table, cursor, scan_visit, &scan);
+        int error = 0;
+        if (db->cold.keys > 0) {
+            unsigned left = scan.visited < count ? count - scan.visited : 1;
+            error = scan_with_cold(&scan, cursor, left, &cursor);
+        } else {
+            table_scan(&db->table, cursor, scan_surface, &scan);
+            error = scan.error;
+            if (error == 0) cursor = table_scan(&db->table, cursor, scan_visit, &scan);
+        }
+        if (error != 0) return scan.visited > 0 && error == FIRN_EFAULT ? 0 : error;
+        *next_out = cursor;
     } while (cursor != 0 && scan.visited < count && steps-- > 0);
     return 0;
 }
 
-struct each_entry {
-    struct db *db;
-    int (*visit)(struct entry *entry, void *ctx);
-    void *ctx;
-};
-
-static int each_slot(uint64_t *slot, void *ctx) {
-    const struct each_entry *each = ctx;
-    int was_sunk = (*slot & TABLE_SLOT_SUNK) != 0;
-    if (was_sunk) {
-        fault_must_finish();
-        int error = db__surface(each->db, slot);
-        if (error != 0) return error;
-    }
-    int stop = each->visit(table_slot_entry(*slot), each->ctx);
-    if (was_sunk) db__sink(each->db, slot); /* a walk over everything leaves nothing behind */
-    return stop;
-}
-
-int db_each(struct db *db, int (*visit)(struct entry *entry, void *ctx), void *ctx) {
-    struct each_entry each = {.db = db, .visit = visit, .ctx = ctx};
-    return table_each(&db->table, each_slot, &each);
-}
-
 uint64_t db_overhead_bytes(const struct db *db) {
-    return db->table.bytes + ordered_index_bytes(&db->expiry) + ordered_index_bytes(&db->fields) +
-           ordered_index_bytes(&db->fields_by_hash);
+    return db->table.bytes + db->cold.bytes + ordered_index_bytes(&db->expiry) +
+           ordered_index_bytes(&db->fields) + ordered_index_bytes(&db->fields_by_hash);
 }
 
 void db_table_stats(const struct db *db, struct db_table_stats *stats_out) {
@@ -655,4 +709,5 @@ void db_check(const struct db *db) {
     FIRN_ASSERT(check.sunk == db->sunk);
     for (unsigned i = 0; i < 4; i++)
         FIRN_ASSERT(check.residency[i] == db->residency[i]); /* DB3 */
+    db__bundle_check(db);
 }

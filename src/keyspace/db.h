@@ -116,21 +116,22 @@ struct entry *db_random(struct db *db);
  */
 FIRN_MUST_USE int db_scan(struct db *db, uint64_t cursor, unsigned count,
                           void (*visit)(struct entry *entry, void *ctx), void *ctx, uint64_t *next_out);
-/* Walk all entries in a stable order within one turn (KEYS, DEBUG). visit must not change the db; nonzero
- * stops. */
+/* Walk all entries in a stable order within one turn (KEYS, DEBUG). The entry is lent for the call. visit
+ * must not change the db; nonzero stops. */
 int db_each(struct db *db, int (*visit)(struct entry *entry, void *ctx), void *ctx);
 
 /*
- * Walk all entries in hash order within one turn and leave every value in the tier it is in: cold ones are
- * read in bounded batches, not promoted, not counted as used (SAVE, DEBUG DIGEST). Due keys are visited too.
- * visit must not change the db; nonzero stops and is returned, as are the errors of reading. Blocks; the
- * current fault set is left alone.
+ * Walk all entries, each lent for the call, within one turn and leave every value in the tier it is in: cold
+ * ones are read in bounded batches, not promoted, not counted as used (SAVE, DEBUG DIGEST). Due keys are
+ * visited too. visit must not change the db; nonzero stops and is returned, as are the errors of reading.
+ * Blocks; the current fault set is left alone.
  */
 int db_walk(struct db *db, int (*visit)(struct entry *entry, void *ctx), void *ctx);
 
 /* The NVMe record a read of ${key} would need, or 0. No fault, nothing touched. */
 uint64_t db_cold_ref(struct db *db, struct bytes key);
-/* Whether ${key} itself is off DRAM (db_sink.c): a lookup would need its record. Whether any key is. */
+/* Whether ${key} itself is off DRAM (db_sink.c, db_bundle.c): a lookup would need its record. One absent key
+ * in thousands seems to be, too, in a database with keys in bundles. How many keys are. */
 int db_is_sunk(struct db *db, struct bytes key);
 uint64_t db_sunk_count(void);
 

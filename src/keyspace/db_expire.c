@@ -185,6 +185,7 @@ static void release_slot(uint64_t slot, void *ctx) {
 /* One step of taking ${db} apart; nonzero while there is more. */
 static int take_apart(struct db *db) {
     if (table_drain(&db->table, release_slot, NULL)) return 1;
+    if (cold_index_drain(&db->cold)) return 1;
     if (ordered_index_drop_some(&db->expiry, REAP_RECORDS_ROUND)) return 1;
     if (ordered_index_drop_some(&db->fields, REAP_RECORDS_ROUND)) return 1;
     return ordered_index_drop_some(&db->fields_by_hash, REAP_RECORDS_ROUND);
@@ -192,6 +193,7 @@ static int take_apart(struct db *db) {
 
 static void detach_all(struct db *db) {
     struct ruin *ruin = memory_alloc(sizeof *ruin);
+    db__bundled_total -= db__cold_keys(db);
     ruin->db = *db;
     if (ruin->db.table.root_bits == 0) ruin->db.table.root = &ruin->db.table.root_single;
     unsigned index = db->index;
@@ -226,6 +228,7 @@ uint64_t db_flush(struct db *db, int lazy) {
     uint64_t dropped = 0;
     if (db_hooks.flushing != NULL) db_hooks.flushing(db);
     db__settle_cold();
+    db__bundle_forget(db);
     for (unsigned i = 0; i < db_count(); i++) {
         struct db *each = db_at(i);
         if ((db != NULL && db != each) || db_size(each) == 0) continue;

@@ -105,11 +105,11 @@ static uint64_t sink_bucket(struct db *db, uint64_t *slots, int all) {
 }
 
 uint64_t evict__shrink(uint64_t bytes, int all) {
-    uint64_t stubs = stubs_of_all(), freed = 0;
-    if (stubs == 0) return 0;
+    uint64_t stubs = stubs_of_all(), freed = evict__bundle_shrink(bytes, all);
+    if (stubs == 0 || freed >= bytes) return freed;
     if (!all) {
         uint64_t share = evict_config.memory_max / STUB_SHARE, taken = stubs * STUB_BYTES_ASSUMED;
-        if (taken <= share) return 0;
+        if (taken <= share) return freed;
         if (bytes > taken - share) bytes = taken - share;
     }
     db__settle_cold(); /* residency bits */

@@ -72,7 +72,8 @@ int db_string_set(struct db *db, struct bytes key, struct entry *old, struct byt
 
 struct entry *db_string_set_integer(struct db *db, struct bytes key, struct entry *old, int64_t integer) {
     if (is_inline_string(old)) {
-        if (entry_encoding(old) == ENCODING_INT && !(old->flags & (ENTRY_MOVING | ENTRY_REF))) {
+        if (entry_encoding(old) == ENCODING_INT &&
+            !(old->flags & (ENTRY_MOVING | ENTRY_REF | ENTRY_BUNDLED))) {
             string_store_integer(old, integer);
             return old;
         }
@@ -228,8 +229,9 @@ static void make_raw(struct db *db, struct entry **entry_inout) {
     if (entry_encoding(entry) == ENCODING_INT) {
         struct bytes content = bytes_of(digits, number_format_int(string_integer(entry), digits));
         write_inline(db, entry_inout, content, content.size, bytes_of("", 0), (uint32_t)content.size);
-    } else {
-        entry_set_encoding(entry, ENCODING_RAW);
+    } else if (entry_encoding(entry) != ENCODING_RAW) {
+        *entry_inout = db_changing(db, entry);
+        entry_set_encoding(*entry_inout, ENCODING_RAW);
     }
 }
 

@@ -3,7 +3,7 @@
  * A walk over a whole database that leaves every value where it is (db_walk): for saving and digests. Entries
  * are taken bucket by bucket in hash order, a batch at a time; what of a batch is on NVMe is read together
  * and let go with the next batch, so memory stays bounded whatever is cold. Keys off DRAM surface for the
- * visit and sink again.
+ * visit and sink again. Then come the keys that are only in bundles, bundle by bundle.
  *
  * DW1 No fault set is current during a visit: types read without promoting (hash.c), and blocking where a
  * value has pages of its own.
@@ -80,6 +80,21 @@ static int visit_collected(struct walk *walk) {
     return 0;
 }
 
+/* What is only in bundles: each of them is read once. */
+static int visit_bundled(struct db *db, int (*visit)(struct entry *entry, void *ctx), void *ctx) {
+    uint64_t refs[WALK_ENTRIES], place = 0;
+    unsigned count;
+    cold_index_walk_begin(&db->cold);
+    while ((count = cold_index_walk(&db->cold, &place, refs, WALK_ENTRIES)) > 0) {
+        tier_walk_read(refs, count);
+        for (unsigned i = 0; i < count; i++) {
+            int stop = db__bundle_visit(db, refs[i], visit, ctx);
+            if (stop != 0) return stop;
+        }
+    }
+    return 0;
+}
+
 int db_walk(struct db *db, int (*visit)(struct entry *entry, void *ctx), void *ctx) {
     struct walk walk = {.db = db, .visit = visit, .ctx = ctx};
     struct fault_set *set = fault_suspend();
@@ -90,7 +105,43 @@ int db_walk(struct db *db, int (*visit)(struct entry *entry, void *ctx), void *c
         position = table_scan(&db->table, position, collect, &walk);
         if (walk.count >= WALK_ENTRIES || position == 0) stop = visit_collected(&walk);
     } while (stop == 0 && position != 0);
+    if (stop == 0) stop = visit_bundled(db, visit, ctx);
     tier_walk_end();
     fault_resume(set);
     return stop;
+}
+
+struct each_entry {
+    struct db *db;
+    int (*visit)(struct entry *entry, void *ctx);
+    void *ctx;
+};
+
+static int each_slot(uint64_t *slot, void *ctx) {
+    const struct each_entry *each = ctx;
+    int was_sunk = (*slot & TABLE_SLOT_SUNK) != 0;
+    if (was_sunk) {
+        fault_must_finish();
+        int error = db__surface(each->db, slot);
+        if (error != 0) return error;
+    }
+    int stop = each->visit(table_slot_entry(*slot), each->ctx);
+    if (was_sunk) db__sink(each->db, slot); /* a walk over everything leaves nothing behind */
+    return stop;
+}
+
+static int each_bundled(struct db *db, int (*visit)(struct entry *entry, void *ctx), void *ctx) {
+    if (db__cold_keys(db) == 0) return 0;
+    struct fault_set *set = fault_suspend();
+    tier_walk_begin();
+    int stop = visit_bundled(db, visit, ctx);
+    tier_walk_end();
+    fault_resume(set);
+    return stop;
+}
+
+int db_each(struct db *db, int (*visit)(struct entry *entry, void *ctx), void *ctx) {
+    struct each_entry each = {.db = db, .visit = visit, .ctx = ctx};
+    int stop = table_each(&db->table, each_slot, &each);
+    return stop != 0 ? stop : each_bundled(db, visit, ctx);
 }

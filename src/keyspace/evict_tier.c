@@ -44,7 +44,10 @@
 #define OBJECT_SCAN         64u   /* pages taken from one of them */
 #define OBJECT_SCAN_MAX     4096u /* looked at to find so many: what is in DRAM may be next to each other */
 #define CLOCK_IDLE_MAX      0xffffffu /* seconds, so that a rank holds it */
-#define NAMED_KEY_BYTES_MAX 1024u     /* entries with longer keys do not sink (db_sink.c) */
+#define BUNDLES_AT_ONCE     8u
+#define SCARCE_TURNS        32u
+#define BUNDLES_MEMORY_MIN  (16u << 20)
+#define NAMED_KEY_BYTES_MAX 1024u /* entries with longer keys do not sink (db_sink.c) */
 
 /* A candidate: what it is stands elsewhere. Smaller rank: colder. */
 struct candidate {
@@ -94,6 +97,8 @@ static int entry_victim(struct entry *entry, unsigned db, int from, struct tier_
 
 /* --- victims of keys --- */
 
+static int with_bundles; /* small entries go down in bundles, which are victims of their own */
+
 static uint64_t hands[4]; /* per residency: where the sweep goes on, across databases */
 static unsigned hand_db[4];
 
@@ -117,8 +122,9 @@ static void batch_add(struct batch *batch, uint64_t *slots) {
 
 /* Whether moving the value of ${entry} out of ${from} is possible and worth it. */
 static int is_candidate(const struct entry *entry, enum table_residency from) {
-    if (entry->flags & (ENTRY_PINNED | ENTRY_MOVING)) return 0; /* EV1 */
+    if (entry->flags & (ENTRY_PINNED | ENTRY_MOVING | ENTRY_BUNDLED)) return 0; /* EV1 */
     if (entry->flags & ENTRY_INLINE) {
+        if (with_bundles && evict__is_small(entry)) return 0;
         return from == TABLE_DRAM && entry->size > GAIN_BYTES_MIN && entry_encoding(entry) != ENCODING_INT;
     }
     return entry_ref(entry) != 0;
@@ -248,10 +254,19 @@ static unsigned collect_values(int from, struct tier_victim *out, unsigned wante
     return count;
 }
 
-static unsigned hook_victims(int from, struct tier_victim *victims_out, unsigned limit) {
+/* Bundles are records of the NVMe tier. With PMEM above it, which serves values in place, values go there. In
+ * a very small maxmemory the engine's own buffers take more than small keys could give. */
+static int wants_bundles(int from) {
+    if (from != PAGE_TAG_DRAM || !tier_has(PAGE_TAG_NVME)) return 0;
+    if (evict_config.memory_max > 0 && evict_config.memory_max < BUNDLES_MEMORY_MIN) return 0;
+    if (!tier_has(PAGE_TAG_PMEM)) return 1;
+    enum tier_stress stress = tier_get_stress();
+    return stress == TIER_STRESS_NVME || (stress == TIER_STRESS_RANDOM && random_below(2) == 0);
+}
+
+/* Values of keys and pages of objects, one by one. */
+static unsigned single_victims(int from, struct tier_victim *victims_out, unsigned limit) {
     static int keys_scarce[8]; /* by tag: last time the sweep found too few */
-    db__settle_cold();
-    type_keeps_hot = tier_get_stress() == TIER_STRESS_OFF;
     unsigned quota = keys_scarce[from] && object_count() > 0 ? limit : object_quota(from, limit);
     unsigned of_objects = quota > 0 ? collect_pages(from, victims_out, quota) : 0;
     unsigned wanted = limit - of_objects;
@@ -262,10 +277,43 @@ static unsigned hook_victims(int from, struct tier_victim *victims_out, unsigned
     return of_objects + of_keys;
 }
 
+/*
+ * Bundles and single victims take turns at being first, since the manager takes from the front until it has
+ * enough. A kind of which there was nothing is not looked for the next few times, as long as the other gives.
+ */
+static unsigned hook_victims(int from, struct tier_victim *victims_out, unsigned limit) {
+    static unsigned turn, bundles_after, singles_after;
+    db__settle_cold();
+    type_keeps_hot = tier_get_stress() == TIER_STRESS_OFF;
+    with_bundles = wants_bundles(from);
+    if (!with_bundles) return single_victims(from, victims_out, limit);
+    turn++;
+    unsigned of_bundles = limit < BUNDLES_AT_ONCE ? limit : BUNDLES_AT_ONCE, count = 0;
+    int skip_bundles = (int)(bundles_after - turn) > 0, skip_singles = (int)(singles_after - turn) > 0;
+    if (!skip_bundles && (turn % 2 == 0 || skip_singles)) {
+        count = evict__bundle_victims(victims_out, of_bundles);
+        if (count == 0) bundles_after = turn + SCARCE_TURNS;
+        if (count > 0 && skip_singles) return count;
+        of_bundles = 0;
+    }
+    unsigned singles = single_victims(from, victims_out + count, limit - count);
+    if (singles == 0) singles_after = turn + SCARCE_TURNS;
+    count += singles;
+    if (of_bundles > limit - count) of_bundles = limit - count;
+    if (of_bundles > 0 && (!skip_bundles || count == 0)) {
+        unsigned bundles = evict__bundle_victims(victims_out + count, of_bundles);
+        if (bundles == 0) bundles_after = turn + SCARCE_TURNS;
+        count += bundles;
+    }
+    return count;
+}
+
 /* --- begin and finish --- */
 
 static void hook_begin(const struct tier_victim *victim) {
-    if (victim->owner != NULL) {
+    if (victim->bundled_bytes > 0) {
+        evict__bundle_begin(victim);
+    } else if (victim->owner != NULL) {
         struct entry *entry = victim->owner;
         entry->flags |= ENTRY_MOVING;
     } else if (page_ref_tag(victim->ref) == PAGE_TAG_DRAM) {
@@ -287,6 +335,7 @@ static void drop_page(uint64_t page_ref, uint64_t ref) {
 static int finish_inline(struct db *db, uint64_t *slot, struct entry *entry, uint64_t ref) {
     if (!(entry->flags & ENTRY_INLINE)) return 0;
     uint64_t clean = entry_ref(entry);
+    if (entry->flags & ENTRY_BUNDLED) db__unbundle(db, db__hash(entry), entry);
     entry = entry_relayout(entry, (entry->flags & ENTRY_EXPIRY) != 0, 1, 0, 0);
     entry_store_ref(entry, ref);
     if (clean != ref) {
@@ -328,6 +377,7 @@ static int finish_page(const struct tier_victim *victim, uint64_t ref) {
 }
 
 static int hook_finish(const struct tier_victim *victim, uint64_t ref) {
+    if (victim->bundled_bytes > 0) return evict__bundle_finish(victim, ref);
     return victim->owner != NULL ? finish_entry(victim, ref) : finish_page(victim, ref);
 }
 
@@ -375,6 +425,7 @@ static void hook_census(uint64_t keys_out[4], uint64_t pages_out[4]) {
     for (unsigned i = 0; i < db_count(); i++) {
         for (unsigned r = 0; r < 4; r++)
             keys_out[tag_of[r]] += db_at(i)->residency[r];
+        keys_out[PAGE_TAG_NVME] += db__cold_keys(db_at(i));
     }
     pages_out[PAGE_TAG_DRAM] = object_pages_dram(); /* below, a page is a record: backends count those */
 }

@@ -320,9 +320,15 @@ static uint64_t *segment_put(struct segment *segment, uint64_t slot, uint8_t tag
 
 /* Which part of a source segment a rebuild takes. */
 struct rebuild {
-    int select;    /* -1: all; 0, 1: the entries whose first hash bit after the source's prefix is that */
-    int from_keys; /* the target stores other hash bits than the source: compute them from the keys */
+    unsigned bits;   /* those whose first so many hash bits after the source's prefix */
+    unsigned select; /* are this; 0 bits: all */
+    int from_keys;   /* the target stores other hash bits than the source: compute them from the keys */
 };
+
+static int is_selected(const struct segment *source, uint64_t slot, struct rebuild how) {
+    return (unsigned)(slot >> 48 >> (TABLE_HASH_BITS - source->delta - how.bits) & ((1u << how.bits) - 1)) ==
+           how.select;
+}
 
 static int segment_copy(struct segment *target, const struct segment *source, struct rebuild how) {
     unsigned buckets = size_buckets(source->size);
@@ -335,7 +341,7 @@ static int segment_copy(struct segment *target, const struct segment *source, st
         for (unsigned j = 0; j < TABLE_BUCKET_SLOTS; j++) {
             uint64_t slot = bucket->slots[j];
             if (bucket->tags[j] == 0) continue;
-            if (how.select >= 0 && (int)(slot >> (63 - source->delta) & 1) != how.select) continue;
+            if (!is_selected(source, slot, how)) continue;
             if (how.from_keys) {
                 uint64_t hash = slot_hash(slot);
                 slot = (slot & ~(0xffffull << 48)) | hash_stored(hash, segment_base(target)) << 48;
@@ -346,12 +352,12 @@ static int segment_copy(struct segment *target, const struct segment *source, st
     return 1;
 }
 
-static unsigned segment_count_selected(const struct segment *segment, int select) {
+static unsigned segment_count_selected(const struct segment *segment, struct rebuild how) {
     unsigned count = 0;
     for (unsigned i = 0; i < size_buckets(segment->size); i++) {
         for (unsigned j = 0; j < TABLE_BUCKET_SLOTS; j++) {
             const struct bucket *bucket = &segment->buckets[i];
-            count += bucket->tags[j] != 0 && (int)(bucket->slots[j] >> (63 - segment->delta) & 1) == select;
+            count += bucket->tags[j] != 0 && is_selected(segment, bucket->slots[j], how);
         }
     }
     return count;
@@ -385,7 +391,7 @@ static struct segment *segment_build(struct table *table, uint64_t prefix, unsig
 
 static int segment_resize(struct table *table, struct segment *segment, unsigned size) {
     struct segment *target = segment_build(table, segment->prefix, segment->depth, segment->delta, size,
-                                           &segment, 1, (struct rebuild){.select = -1, .from_keys = 0});
+                                           &segment, 1, (struct rebuild){.bits = 0});
     if (target == NULL) return 0;
     segment_publish(table, target);
     segment_destroy(table, segment);
@@ -436,15 +442,15 @@ static void segment_split(struct table *table, struct segment *segment);
 
 /* From one directory to TABLE_ROOT_BITS' worth of them. Once in the life of a table that grows. */
 static void root_widen(struct table *table) {
-    uint64_t hash = 0;
-    do { /* B4 */
+    for (uint64_t hash = 0, done = 0; !done;) { /* B4 */
         struct segment *segment = word_segment(*directory_word(table, hash));
         if (segment->depth < TABLE_ROOT_BITS) {
             segment_split(table, segment);
-        } else {
-            hash = segment->prefix + ((uint64_t)1 << (64 - segment->depth));
+            continue;
         }
-    } while (hash != 0);
+        hash = segment->prefix + ((uint64_t)1 << (64 - segment->depth));
+        done = hash == 0;
+    }
     uint64_t single = table->root_single;
     unsigned depth = root_depth(single) - TABLE_ROOT_BITS;
     size_t count = (size_t)1 << TABLE_ROOT_BITS;
@@ -460,22 +466,35 @@ static void root_widen(struct table *table) {
     table->root_single = 0;
 }
 
+/*
+ * Segments for what ${how} selects of ${segment}: one, or more where its keys are so close together that no
+ * size takes them (hashes are even, but the keys in the table need not be: others may have left it).
+ */
+static void segment_divide(struct table *table, struct segment *segment, struct rebuild how) {
+    unsigned depth = segment->depth + how.bits;
+    FIRN_ASSERT(depth <= TABLE_DEPTH_MAX && segment->delta + how.bits <= TABLE_HASH_BITS);
+    uint64_t prefix = segment->prefix | (uint64_t)how.select << (64 - depth);
+    uint64_t *root = root_of(table, prefix);
+    if (depth > table->root_bits + root_depth(*root)) directory_double(table, root);
+    how.from_keys = segment->delta + how.bits > TABLE_DELTA_MAX;
+    unsigned delta = how.from_keys ? 0 : segment->delta + how.bits;
+    unsigned size = size_for(segment_count_selected(segment, how));
+    struct segment *part = segment_build(table, prefix, depth, delta, size, &segment, 1, how);
+    if (part != NULL) {
+        segment_publish(table, part);
+        return;
+    }
+    how.bits++;
+    how.select *= 2;
+    segment_divide(table, segment, how);
+    how.select++;
+    segment_divide(table, segment, how);
+}
+
 /* Two halves in place of ${segment}. */
 static void segment_split(struct table *table, struct segment *segment) {
-    FIRN_ASSERT(segment->depth < TABLE_DEPTH_MAX);
-    if (segment->depth == table->root_bits + root_depth(*root_of(table, segment->prefix))) {
-        directory_double(table, root_of(table, segment->prefix));
-    }
-    unsigned depth = segment->depth + 1u;
-    struct rebuild how = {.select = 0, .from_keys = segment->delta == TABLE_DELTA_MAX};
-    unsigned delta = how.from_keys ? 0 : segment->delta + 1u;
-    for (how.select = 0; how.select < 2; how.select++) {
-        uint64_t prefix = segment->prefix | (uint64_t)how.select << (64 - depth);
-        unsigned size = size_for(segment_count_selected(segment, how.select));
-        struct segment *half = segment_build(table, prefix, depth, delta, size, &segment, 1, how);
-        FIRN_ASSERT(half != NULL);
-        segment_publish(table, half);
-    }
+    for (unsigned half = 0; half < 2; half++)
+        segment_divide(table, segment, (struct rebuild){.bits = 1, .select = half});
     segment_destroy(table, segment);
     table->splits++;
 }
@@ -483,8 +502,8 @@ static void segment_split(struct table *table, struct segment *segment) {
 static void segment_grow(struct table *table, uint64_t hash) {
     struct segment *segment = word_segment(*directory_word(table, hash));
     if (segment->size + 1u < SIZE_COUNT && segment_resize(table, segment, segment->size + 1u)) return;
-    if (table->root_bits == 0 && root_depth(table->root_single) == TABLE_ROOT_BITS &&
-        segment->depth == TABLE_ROOT_BITS) {
+    if (table->root_bits == 0 && root_depth(table->root_single) >= TABLE_ROOT_BITS &&
+        segment->depth >= TABLE_ROOT_BITS) {
         root_widen(table);
         segment = word_segment(*directory_word(table, hash));
     }
@@ -506,9 +525,8 @@ static int segment_merge(struct table *table, struct segment *segment, struct se
     unsigned depth = segment->depth - 1u;
     unsigned size = size_for(segment->used + (unsigned)buddy->used);
     int same = segment->delta == buddy->delta && segment->delta > 0;
-    struct segment *target =
-        segment_build(table, sources[0]->prefix, depth, same ? segment->delta - 1u : 0, size, sources, 2,
-                      (struct rebuild){.select = -1, .from_keys = !same});
+    struct segment *target = segment_build(table, sources[0]->prefix, depth, same ? segment->delta - 1u : 0,
+                                           size, sources, 2, (struct rebuild){.from_keys = !same});
     if (target == NULL) return 0;
     segment_publish(table, target);
     segment_destroy(table, segment);

@@ -63,7 +63,10 @@ enum encoding {
 #define ENTRY_PINNED 0x08u /* TIER PIN: never demoted */
 #define ENTRY_MOVING                                                                                         \
     0x10u /* a demotion of this entry is in flight: changing, moving or freeing it must tier_forget it */
-#define ENTRY_RENAMED   0x40u /* the record below may name another key: renamed, or a copy */
+#define ENTRY_RENAMED 0x40u /* the record below may name another key: renamed, or a copy */
+#define ENTRY_BUNDLED                                                                                        \
+    0x80u /* a copy of all of it is in a bundle on NVMe (keyspace, db_bundle.c): it may leave DRAM           \
+             unwritten; with ENTRY_MOVING: that is being written */
 #define ENTRY_FIELD_TTL 0x20u /* hash with fields that expire (is in the field expiry index) */
 
 struct entry {

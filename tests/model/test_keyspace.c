@@ -3,8 +3,8 @@
 /*
  * The keyspace against a naive model: an array per database. Random sets, deletions, deadlines, renames,
  * moves, swaps, flushes, demotions with random outcome, promotions, proactive expiry, and scans that run
- * across all that. Every scan must meet what was in its database, untouched by swap and flush, from its first
- * call to its last.
+ * across all that; every other run in bundles (db_bundle.c), whose records are read in sync. Every scan must
+ * meet what was in its database, untouched by swap and flush, from its first call to its last.
  *
  * A failing run prints its seed; FIRN_SEED=<n> repeats its operations (the hash seed is new in every process,
  * so not the table's shape), FIRN_ROUNDS=<n> runs that many seeds.
@@ -66,6 +66,18 @@ static struct {
 #define RECORDS 200000u
 static uint32_t records[RECORDS]; /* content + 1 of a live record below, by address */
 static uint64_t records_next, records_live;
+static struct page *bundles[RECORDS]; /* payload of a record that is a bundle */
+static int with_bundles;
+static unsigned bundles_written;
+
+int tier_has(enum page_tag tag) {
+    return tag == PAGE_TAG_NVME && with_bundles;
+}
+void tier_walk_begin(void) {}
+void tier_walk_end(void) {}
+void tier_walk_read(const uint64_t *refs, unsigned count) {
+    (void)refs, (void)count;
+}
 
 struct bytes tier_read_name(uint64_t ref) { /* no key sinks here */
     (void)ref;
@@ -95,11 +107,31 @@ static uint64_t record_write(uint32_t content) {
     return page_ref_lower(random_below(2) ? PAGE_TAG_PMEM : PAGE_TAG_NVME, records_next);
 }
 static void record_discard(uint64_t ref) {
-    assert_true(records[page_ref_address(ref)] != 0);
-    records[page_ref_address(ref)] = 0;
+    uint64_t address = page_ref_address(ref);
+    assert_true(records[address] != 0);
+    records[address] = 0;
     records_live--;
+    if (bundles[address] != NULL) page_free_unshared(bundles[address]);
+    bundles[address] = NULL;
 }
-static const struct page_tier_hooks page_hooks = {.discard = record_discard};
+static uint64_t bundle_write(const struct page *page) {
+    assert_true(records_next < RECORDS - 1);
+    records[++records_next] = 1;
+    records_live++;
+    bundles_written++;
+    struct page *copy = bundles[records_next] = page_create(page->bytes);
+    memcpy(copy->data, page->data, page->bytes);
+    copy->bytes = page->bytes;
+    return page_ref_lower(PAGE_TAG_NVME, records_next);
+}
+static int bundle_payload(uint64_t ref, struct bytes *payload_out, unsigned *seen_out) {
+    const struct page *page = bundles[page_ref_address(ref)];
+    assert_non_null(page);
+    if (seen_out != NULL) *seen_out = 0;
+    *payload_out = bytes_of(page->data, page->bytes);
+    return 0;
+}
+static const struct page_tier_hooks page_hooks = {.discard = record_discard, .buffered = bundle_payload};
 
 /* --- keys and values: a value is its number, repeated --- */
 
@@ -231,11 +263,13 @@ static void do_demote(void) {
     for (unsigned at = 0; at < MOVES && i < count; at++) {
         if (moves[at].in_flight) continue;
         struct tier_victim *victim = &victims[i++];
-        struct entry *entry = victim->owner;
-        assert_false(entry->flags & ENTRY_MOVING);
         moves[at].victim = *victim;
         moves[at].forgotten = 0;
-        moves[at].content = value_in(entry);
+        if (victim->bundled_bytes == 0) {
+            struct entry *entry = victim->owner;
+            assert_false(entry->flags & ENTRY_MOVING);
+            moves[at].content = value_in(entry);
+        }
         if (victim->clean_ref != 0) {
             hooks.begin(victim);
             assert_int_equal(hooks.finish(victim, victim->clean_ref), 1);
@@ -254,7 +288,10 @@ static void do_finish(void) {
     moves[at].in_flight = 0;
     struct tier_victim *victim = &moves[at].victim;
     if (!moves[at].forgotten) {
-        uint64_t ref = random_below(5) == 0 ? 0 : record_write(moves[at].content);
+        uint64_t ref = 0;
+        if (random_below(5) != 0)
+            ref = victim->bundled_bytes == 0 ? record_write(moves[at].content)
+                                             : bundle_write(page_ref_dram(victim->ref));
         if (!hooks.finish(victim, ref) && ref != 0) record_discard(ref);
     }
     if (page_ref_tag(victim->ref) == PAGE_TAG_DRAM && victim->ref != 0) page_release(victim->ref);
@@ -317,8 +354,27 @@ static void do_scan(struct scan *scan) {
 
 /* --- a run --- */
 
+static int count_each(struct entry *entry, void *ctx) {
+    unsigned *count = ctx;
+    assert_true(number_of(entry) < KEYS);
+    ++*count;
+    return 0;
+}
+
+static void do_random(unsigned d) {
+    struct entry *entry = db_random(db_at(d));
+    if (entry == NULL) return;
+    const struct model_key *key = &models[d].keys[number_of(entry)];
+    assert_true(key->value == value_in(entry) && !key->due);
+    do_expire_some(); /* db_random may have deleted some that are due */
+}
+
 static void check(void) {
+    do_expire_some();
     for (unsigned d = 0; d < DATABASES; d++) {
+        unsigned met = 0;
+        assert_int_equal(db_each(db_at(d), count_each, &met), 0);
+        assert_int_equal(met, models[d].count);
         assert_int_equal(db_size(db_at(d)), models[d].count);
         db__settle_cold();
         db_check(db_at(d));
@@ -338,8 +394,12 @@ static void step(void) {
         do_rename(d, n);
     else if (dice < 700)
         (void)find(d, n);
-    else if (dice < 760)
+    else if (dice < 755)
         do_demote();
+    else if (dice < 758)
+        (void)hooks.shrink(random_below(100000), (int)random_below(2));
+    else if (dice < 760)
+        do_random(d);
     else if (dice < 880)
         do_finish();
     else if (dice < 910)
@@ -360,6 +420,7 @@ static void step(void) {
 
 static void run(uint64_t seed) {
     random_seed(seed);
+    with_bundles = seed % 2 == 0;
     memset(models, 0, sizeof models);
     memset(scans, 0, sizeof scans);
     memset(moves, 0, sizeof moves);
@@ -388,6 +449,8 @@ static void run(uint64_t seed) {
             page_release(moves[i].victim.ref);
     }
     db_fini_all();
+    assert_int_equal(bundles_written > 0, with_bundles);
+    bundles_written = 0;
     assert_int_equal(records_live, 0); /* every record was discarded exactly once */
 }
 

@@ -143,6 +143,34 @@ static void test_load(void **state) {
     assert_int_equal(table.bytes, 0);
 }
 
+static int by_hash(const void *a, const void *b) {
+    uint64_t x = hash_of(entries[*(const unsigned *)a]), y = hash_of(entries[*(const unsigned *)b]);
+    return x < y ? -1 : x > y;
+}
+
+/* Neighbours only, in the order of their hashes, into a table that has little else: it grows where they are.
+ */
+static void test_neighbours(void **state) {
+    (void)state;
+    static unsigned order[KEYS];
+    struct table table;
+    table_init(&table);
+    for (unsigned n = 0; n < KEYS; n++)
+        order[n] = n;
+    qsort(order, KEYS, sizeof order[0], by_hash);
+    for (unsigned i = 0; i < KEYS; i += 500)
+        add(&table, order[i]);
+    for (unsigned i = KEYS / 3; i < KEYS / 3 + 60000; i++) {
+        if (!present[order[i]]) add(&table, order[i]);
+        if (i % 1000 == 0) table_check(&table);
+    }
+    verify(&table);
+    for (unsigned i = 0; i < KEYS; i++)
+        if (present[order[i]]) take(&table, order[i]);
+    assert_int_equal(table.bytes, 0);
+    table_fini(&table);
+}
+
 /* Rounds of random insertions and removals of random stretches. */
 static void test_random(void **state) {
     (void)state;
@@ -283,9 +311,11 @@ static void test_random_is_fair(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_empty),  cmocka_unit_test(test_grow_and_shrink), cmocka_unit_test(test_load),
-        cmocka_unit_test(test_random), cmocka_unit_test(test_scan_guarantee),  cmocka_unit_test(test_walks),
-        cmocka_unit_test(test_flags),  cmocka_unit_test(test_random_is_fair),
+        cmocka_unit_test(test_empty),          cmocka_unit_test(test_grow_and_shrink),
+        cmocka_unit_test(test_load),           cmocka_unit_test(test_neighbours),
+        cmocka_unit_test(test_random),         cmocka_unit_test(test_scan_guarantee),
+        cmocka_unit_test(test_walks),          cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_random_is_fair),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

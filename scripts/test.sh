@@ -71,7 +71,10 @@ for step in $steps; do
         for mode in off pmem nvme random; do
             logged "black box, $mode" tests/blackbox/run.py --server build-release/firn-server --stress "$mode" --jobs "$jobs"
         done
-        logged 'differential' tests/diff/run.py --server build-release/firn-server --commands 12000 --jobs "$jobs" ;;
+        logged 'differential' tests/diff/run.py --server build-release/firn-server --commands 12000 --jobs "$jobs"
+        for mode in off nvme random; do
+            logged "clients, $mode" tests/diff/clients.py --server build-release/firn-server --stress "$mode" --steps 1500 --seeds 5
+        done ;;
     suite)
         build release || continue
         tree=$(scripts/redis_source.sh build-release/redis) || { fail 'source package of redis'; continue; }

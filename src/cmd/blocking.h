@@ -15,7 +15,8 @@
  *    run until that re-run is over. A ready key whose next waiter waits on a held or stalled key too is
  *    stalled in the same way. Meanwhile commands of other clients are parked if they name a key of the
  *    re-run command, a held or stalled key, or a key of which a waiter also waits on one of those; and
- *    commands that change without naming keys. So nobody overtakes, and nobody sees the state in between.
+ *    commands that read or change without naming keys. So nobody overtakes, and nobody sees the state in
+ *    between.
  * B2 A waiter is in the list of each of its keys exactly once, from call_block until its command is over.
  *
  * Executor only.

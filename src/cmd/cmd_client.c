@@ -196,6 +196,7 @@ static int parse_kill_option(struct call *call, size_t i, struct kill_filter *fi
 static int kill_matches(const struct call *call, const struct client *client,
                         const struct kill_filter *filter) {
     char text[ADDRESS_BYTES];
+    if (client->flags & CLIENT_CLOSE_ASAP) return 0; /* killed already */
     if (client == call->client && filter->skip_me) return 0;
     if (filter->id != 0 && client->id != filter->id) return 0;
     if (filter->by_class && client_class(client) != filter->class) return 0;
@@ -365,7 +366,8 @@ int cmd_client_unblock(struct call *call) {
     }
     CALL_TRY(call_integer(call, call->argv[2], &id));
     struct client *client = client_by_id((uint64_t)id);
-    reply_integer(call->reply, client != NULL && dispatch_wake(client, how));
+    reply_integer(call->reply,
+                  client != NULL && !(client->flags & CLIENT_CLOSE_ASAP) && dispatch_wake(client, how));
     return 0;
 }
 

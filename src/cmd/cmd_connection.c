@@ -186,6 +186,7 @@ int cmd_quit(struct call *call) {
 int cmd_reset(struct call *call) {
     struct client *client = call->client;
     if (client->flags & CLIENT_MONITOR) dispatch_stats.monitors--;
+    if (!(client->flags & CLIENT_REPLY_SKIP)) call->reply->off = 0; /* a skip still holds for this reply */
     client->flags &= ~(CLIENT_MONITOR | CLIENT_REPLY_OFF | CLIENT_REPLY_SKIP | CLIENT_REPLY_SKIP_NEXT |
                        CLIENT_NO_EVICT | CLIENT_NO_TOUCH);
     transaction_discard(client);
@@ -193,7 +194,6 @@ int cmd_reset(struct call *call) {
     if (dispatch_config.requirepass.size > 0) client->flags &= ~CLIENT_AUTHENTICATED;
     client->db_index = 0;
     cmd_connection_set_text(&client->name, bytes_of("", 0));
-    call->reply->off = 0;
     call->reply->version = 2;
     reply_status(call->reply, "RESET");
     return 0;

@@ -341,7 +341,8 @@ static int is_queued_held(const struct command *command, unsigned db, struct byt
 
 /* Whether a key of the command is held for a waiter (blocking.h, B1). */
 static int names_held_key(const struct call *call) {
-    if (call->command->key_spec_count == 0 && (call->command->flags & COMMAND_WRITE)) return 1;
+    if (call->command->key_spec_count == 0 && call->command->flags & (COMMAND_WRITE | COMMAND_READONLY))
+        return 1;                           /* FLUSHALL, DBSIZE: all keys */
     if (call->command->handler == cmd_exec) /* a watched key may be about to change */
         return transaction_each_key(call->client, is_queued_held) || watch_each(call->client, is_held);
     unsigned positions[SUNK_KEYS_MAX];

@@ -164,6 +164,7 @@ size_t pubsub_count(const struct client *client, enum pubsub_kind kind) {
 static int64_t deliver(const struct topic *topic, struct bytes_builder *line) {
     int64_t count = 0;
     for (const struct subscription *one = topic->first; one != NULL; one = one->next) {
+        if (one->client->flags & CLIENT_CLOSE_ASAP) continue; /* killed: it is as good as gone */
         line->data[0] = one->client->reply.version >= 3 ? '>' : '*';
         dispatch_push(one->client, bytes_builder_bytes(line));
         count++;

@@ -35,6 +35,7 @@
 #define CHECK_OUTPUT_BYTES   16384u
 #define LOOK_AHEAD_BYTES_MAX 65536u
 #define RECEIVE_BYTES_MIN    4096u /* room for a receive into the query buffer */
+#define WAITS_FOR_OTHERS     (CLIENT_BLOCKED | CLIENT_PAUSED)
 
 static void note(enum log_level level, const struct client *client, const char *text, const char *detail) {
     char address[128];
@@ -243,7 +244,7 @@ static void settle(struct client_connection *connection) {
         loop_receive_pause(connection->socket);
     } else if (connection->waiting) {
         loop_receive_pause(connection->socket);
-        if ((client->flags & CLIENT_BLOCKED) && loop_receive_ended(connection->socket))
+        if ((client->flags & WAITS_FOR_OTHERS) && loop_receive_ended(connection->socket))
             client_close_later(client, 0);
         else
             look_ahead(connection);
@@ -387,13 +388,13 @@ static void received(void *ctx, const uint8_t *data, ssize_t size_or_errno) {
     }
 }
 
-/* The other side has ended while nothing is received: who waits for nobody any more goes at once, so that it
- * takes nothing it cannot deliver. */
+/* The other side has ended while nothing is received: who waits for others goes at once, so that it takes
+ * nothing it cannot deliver. (Who waits for pages or memory has its command run.) */
 static void ended(void *ctx) {
     struct client_connection *connection = ctx;
     struct client *client = connection->client;
     FIRN_ASSERT(connection->magic == CONNECTION_MAGIC && client);
-    if (connection->waiting && (client->flags & CLIENT_BLOCKED)) client_close_later(client, 0);
+    if (connection->waiting && (client->flags & WAITS_FOR_OTHERS)) client_close_later(client, 0);
 }
 
 void net__traffic_start(struct client_connection *connection) {

@@ -204,6 +204,15 @@ class Blocking(firn.Case):
             self.c("RPUSH", "a", 1)
             self.assertEqual(other.receive(), [b"a", b"1"])
             self.assertEqual(self.c("EXISTS", "behind"), 0)
+        # One that CLIENT PAUSE holds back: its command never runs.
+        self.c("CLIENT", "PAUSE", 100000, "WRITE")
+        paused = self.client()
+        paused.send("SET", "behind", 1)
+        self.blocked(1)
+        paused.close()
+        self.blocked(0)
+        self.c("CLIENT", "UNPAUSE")
+        self.assertEqual(self.c("EXISTS", "behind"), 0)
         # Gone before it even began to wait.
         with socket.create_connection(("127.0.0.1", self.server.port)) as raw:
             raw.sendall(b"BLPOP a 0\r\n")

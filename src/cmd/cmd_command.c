@@ -376,8 +376,7 @@ static int has_word(const struct bytes *argv, size_t argc, size_t from, const ch
 /* What a command whose key flags depend on its arguments (variable_flags) does to its key this time. */
 static const char *actual_flags(const struct command *command, const struct bytes *argv, size_t argc,
                                 const char *flags) {
-    if (command->handler == cmd_set)
-        return has_word(argv, argc, 3, "GET") ? "RW access update" : "OW update";
+    if (command->handler == cmd_set) return has_word(argv, argc, 3, "GET") ? "RW access update" : "OW update";
     if (command->handler == cmd_bitfield)
         return has_word(argv, argc, 2, "SET") || has_word(argv, argc, 2, "INCRBY") ? "RW access update"
                                                                                    : "RO access";

@@ -16,7 +16,7 @@ import firn
 
 ORACLE = shutil.which("redis-server")
 FACTOR = 1 if firn.STRESS == "off" and not firn.SANITIZED else 4
-SAMPLES = os.environ.get("FIRN_RDB_SAMPLES") or os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "..", "shared", "data", "rdb")
+SAMPLES = os.environ.get("FIRN_RDB_SAMPLES", "")  # a folder of RDB files by others
 
 
 class Oracle(firn.Server):

@@ -130,6 +130,23 @@ class Transactions(firn.Case):
         self.assertEqual(self.server.info()["tier_sync_faults"], "0")
         self.assertEqual(self.c("INFO", "commandstats").decode().count("cmdstat_hmget"), 0)
 
+    def test_cold_ends_of_a_queue(self):
+        """What pushes, pops, appends and sorted sets change: pages at ends, in the middle, by score."""
+        for key in ("l", "l2", "l3"):
+            self.c("RPUSH", key, *[b"%04d" % i + b"e" * 100 for i in range(2000)])
+        self.c("SETRANGE", "s", 500000, "x")
+        self.c("ZADD", "z", *[x for i in range(5000) for x in (i, f"member{i}")])
+        for i in range(1000):
+            self.c("XADD", "x", f"{i + 1}-0", "f", "v" * 50)
+        self.c("CONFIG", "RESETSTAT")
+        self.queue(("SET", "a", 1), ("LPOP", "l"), ("RPOP", "l", 200), ("RPUSH", "l2", "t"), ("LPUSH", "l2", "h"), ("LMOVE", "l3", "l", "RIGHT", "LEFT"), ("APPEND", "s", "y"), ("SETRANGE", "s", 100000, "mid"),
+                   ("ZADD", "z", "CH", 2500.5, "member7", 1, "new"), ("ZINCRBY", "z", 100, "member3000"), ("ZREM", "z", "member4000"), ("ZPOPMIN", "z", 2), ("ZPOPMAX", "z"), ("XADD", "x", "5000-0", "f", "w"))
+        answer = self.c("EXEC")
+        self.assertEqual(answer[1][:4], b"0000")
+        self.assertEqual([len(answer[2]), answer[3], answer[4], answer[6], answer[7]], [200, 2001, 2002, 500002, 500002])
+        self.assertEqual(answer[8:], [2, b"3100", 1, [b"member0", b"0", b"member1", b"1"], [b"member4999", b"4999"], b"5000-0"])
+        self.assertEqual(self.server.info()["tier_sync_faults"], "0")
+
     def test_a_queue_is_memory(self):
         self.queue(("SET", "a", "x" * 100000))
         fields = self.fields(self.other)

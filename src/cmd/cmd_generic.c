@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Commands on keys of any type: DEL UNLINK EXISTS TYPE TOUCH RENAME RENAMENX COPY MOVE RANDOMKEY KEYS. None
- * needs a value but COPY. Executor only.
+ * needs a value but COPY, and that only a small one: the pages of a large one are shared (page_share).
+ * Executor only.
  */
 #include <limits.h>
 
@@ -159,8 +160,6 @@ static int copy_entry(struct entry *source, struct bytes key, struct entry **cop
         entry_free(copy);
         return error;
     }
-    /* It may share pages, and a shared page's record below names the source. */
-    if (copy->flags & ENTRY_REF) copy->flags |= ENTRY_RENAMED;
     *copy_out = copy;
     return 0;
 }

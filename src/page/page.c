@@ -163,6 +163,18 @@ static struct page *page_copy(struct bytes payload, size_t capacity) {
     return page;
 }
 
+int page_duplicate(uint64_t ref, uint64_t *copy_out) {
+    struct bytes payload;
+    *copy_out = 0;
+    if (ref == 0) return 0;
+    int error = page_peek(ref, &payload, NULL);
+    if (error != 0) return error;
+    struct page *page = page_copy(payload, 0);
+    if (page == NULL) return FIRN_ENOMEM;
+    *copy_out = page_ref_of(page);
+    return 0;
+}
+
 static int promote_all;
 
 void page_promote_all(int on) {

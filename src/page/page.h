@@ -90,6 +90,8 @@ static inline void page_retain(struct page *page) {
  * a DRAM page or one more share of a record (some 24 bytes of memory for it). 0 stays 0. OBJECT is refused.
  */
 uint64_t page_share(uint64_t ref);
+/* A private copy of ${ref}, a DRAM page (0 of 0): 0, an error of page_peek, or FIRN_ENOMEM. */
+FIRN_MUST_USE int page_duplicate(uint64_t ref, uint64_t *copy_out);
 /* Whether a record has more than one owner. */
 int page_is_shared(uint64_t ref);
 /*

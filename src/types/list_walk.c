@@ -276,33 +276,14 @@ static int list_reap(struct object *head, unsigned pages) {
     return 0;
 }
 
-/* Another reference to the same content: the DRAM page itself, else a copy. */
-static int list_share_page(uint64_t ref, uint64_t *ref_out) {
-    if (page_ref_tag(ref) == PAGE_TAG_DRAM) {
-        page_retain(page_ref_dram(ref));
-        *ref_out = ref;
-        return 0;
-    }
-    struct bytes payload;
-    int error = page_peek(ref, &payload, NULL);
-    if (error != 0) return list__error(error);
-    struct page *page = page_try_create(payload.size);
-    if (page == NULL) return FIRN_ENOMEM;
-    memcpy(page->data, payload.data, payload.size);
-    page->bytes = (uint32_t)payload.size;
-    *ref_out = page_ref_of(page);
-    return 0;
-}
-
-static int list_copy_object(struct entry *source, uint64_t *ref_out) {
+/* A large copy of a large one: the same pages, shared. */
+static uint64_t list_copy_object(struct entry *source) {
     struct list_object *object = list__object_create();
     struct list_place place;
-    int error;
     list__open(source, 0, &place);
     do {
         struct page_slot slot = *place.slot;
-        error = list_share_page(place.slot->ref, &slot.ref);
-        if (error != 0) break;
+        page_share(slot.ref);
         list__account(object, &slot, 1);
         if (place.where == LIST_AT_MIDDLE) {
             list__insert_middle(object, object->middle.pages, slot);
@@ -310,25 +291,16 @@ static int list_copy_object(struct entry *source, uint64_t *ref_out) {
             object->ends[place.where] = slot;
         }
     } while (list__next(&place));
-    if (error != 0) {
-        while (list_reap(&object->head, 64))
-            continue;
-        return error;
-    }
-    *ref_out = page_ref_of_object(object);
-    return 0;
+    return page_ref_of_object(object);
 }
 
 static int list_copy_value(struct entry *source, struct entry **target_inout) {
-    int error = list_touch(source, 0, source->size);
     uint64_t ref = 0;
-    if (error != 0) return error;
-    if (source->size == 0) {
-        ref = 0;
-    } else if (list__object(source) != NULL) {
-        error = list_copy_object(source, &ref);
-    } else if (entry_ref(source) != 0) {
-        error = list_share_page(entry_ref(source), &ref);
+    int error = 0;
+    if (source->size > 0 && list__object(source) != NULL) {
+        ref = list_copy_object(source);
+    } else if (source->size > 0) {
+        error = list__error(page_duplicate(entry_ref(source), &ref));
     }
     if (error != 0) return error;
     struct entry *target = *target_inout;

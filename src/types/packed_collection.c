@@ -448,25 +448,7 @@ int packed_collection_reap(struct object *head, unsigned pages) {
     return 0;
 }
 
-/* Another reference to the same content: the DRAM page itself, else a copy. */
-static int share_page(uint64_t ref, struct page **page_out) {
-    if (page_ref_tag(ref) == PAGE_TAG_DRAM) {
-        *page_out = page_ref_dram(ref);
-        page_retain(*page_out);
-        return 0;
-    }
-    struct bytes payload;
-    int error = page_peek(ref, &payload, NULL);
-    if (error != 0) return packed_error(error);
-    struct page *page = page_try_create(payload.size);
-    if (page == NULL) return FIRN_ENOMEM;
-    memcpy(page->data, payload.data, payload.size);
-    page->bytes = (uint32_t)payload.size;
-    *page_out = page;
-    return 0;
-}
-
-int packed_collection_copy_pages(const struct packed_collection *from, struct packed_collection *to) {
+void packed_collection_copy_pages(const struct packed_collection *from, struct packed_collection *to) {
     struct directory_range range, target;
     page_directory_find(&from->directory, 0, &range);
     do {
@@ -477,44 +459,26 @@ int packed_collection_copy_pages(const struct packed_collection *from, struct pa
             FIRN_ASSERT(error == 0);
         }
         if (*range.ref == 0) continue;
-        struct page *page;
-        int error = share_page(*range.ref, &page);
-        if (error != 0) return error;
-        *target.ref = page_ref_of(page);
-        object_account(&to->head, page->bytes, 1, 1);
-        int64_t deadline = packed_page_deadline(payload_of(page));
+        uint64_t ref = *target.ref = page_share(*range.ref);
+        int is_dram = page_ref_tag(ref) == PAGE_TAG_DRAM;
+        object_account(&to->head, is_dram ? page_ref_dram(ref)->bytes : 0, 1, is_dram);
+        int64_t deadline = page_directory_deadline_of(&from->directory, range.start);
         if (deadline >= 0) page_directory_set_deadline(&to->directory, range.start, deadline);
     } while (page_directory_next(&from->directory, &range));
-    return 0;
-}
-
-/* A large copy of a large collection: the same ranges with shared pages. */
-static int copy_large(const struct packed_collection *from, uint64_t *ref_out) {
-    struct packed_collection *collection = memory_alloc_zero(sizeof *collection);
-    packed_collection_init(collection, (enum type_id)from->head.type);
-    int error = packed_collection_copy_pages(from, collection);
-    if (error != 0) {
-        while (packed_collection_reap(&collection->head, 64))
-            continue;
-        return error;
-    }
-    *ref_out = page_ref_of_object(collection);
-    return 0;
 }
 
 int packed_collection_copy_value(struct entry *source, struct entry **target_inout) {
-    int error = packed_collection_touch_all(source);
-    if (error != 0) return error;
     const struct packed_collection *collection = packed_collection_of(source);
-    uint64_t ref = 0;
-    if (collection != NULL) {
-        error = copy_large(collection, &ref);
-    } else if (entry_ref(source) != 0) {
-        struct page *page;
-        error = share_page(entry_ref(source), &page);
-        if (error == 0) ref = page_ref_of(page);
+    uint64_t ref;
+    if (collection != NULL) { /* the same ranges with shared pages */
+        struct packed_collection *copy = memory_alloc_zero(sizeof *copy);
+        packed_collection_init(copy, (enum type_id)collection->head.type);
+        packed_collection_copy_pages(collection, copy);
+        ref = page_ref_of_object(copy);
+    } else {
+        int error = packed_error(page_duplicate(entry_ref(source), &ref));
+        if (error != 0) return error;
     }
-    if (error != 0) return error;
     struct entry *target = *target_inout;
     FIRN_ASSERT(entry_type(target) == entry_type(source) && target->flags & ENTRY_REF);
     entry_store_ref(target, ref);

@@ -253,10 +253,8 @@ void packed_collection_init(struct packed_collection *collection, enum type_id t
 /* Release up to ${pages} pages: 1: there are more; 0: done, the directory is freed. The object stays
  * registered. Between calls only this may be called. */
 int packed_collection_reap_pages(struct packed_collection *collection, unsigned pages);
-/* Fill the empty ${to} with the content of ${from}: DRAM pages are shared, others copied. On failure reap
- * ${to}. The caller touched all. */
-FIRN_MUST_USE int packed_collection_copy_pages(const struct packed_collection *from,
-                                               struct packed_collection *to);
+/* Fill the empty ${to} with the content of ${from}: the pages are shared, wherever they are. */
+void packed_collection_copy_pages(const struct packed_collection *from, struct packed_collection *to);
 /* Victims among its pages from *sweep_inout (a hash) on: as type_ops.victims, each page at most once. */
 unsigned packed_collection_victims_from(struct packed_collection *collection, uint64_t *sweep_inout, int from,
                                         unsigned scan, struct type_victim *victims_out, unsigned limit);

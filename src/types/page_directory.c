@@ -331,6 +331,13 @@ int64_t page_directory_deadline(const struct page_directory *directory) {
     return directory->root->deadline;
 }
 
+int64_t page_directory_deadline_of(const struct page_directory *directory, uint64_t hash) {
+    struct place place;
+    if (directory->root->deadline < 0) return -1;
+    place_find(directory, hash, &place);
+    return place.node->deadlines != NULL ? place.node->deadlines[place.index] : -1;
+}
+
 static int node_due(const struct directory_node *node, uint64_t prefix, uint64_t from, int64_t now_ms,
                     struct directory_range *range_out) {
     if (node->deadline < 0 || node->deadline > now_ms) return 0;

@@ -88,6 +88,8 @@ uint64_t *page_directory_locate(const struct page_directory *directory, uint64_t
 
 /* Set (-1: none) the deadline of the range of ${hash}. */
 void page_directory_set_deadline(struct page_directory *directory, uint64_t hash, int64_t deadline_ms);
+/* The deadline of the range of ${hash}, -1 if none. */
+int64_t page_directory_deadline_of(const struct page_directory *directory, uint64_t hash);
 /* The smallest of all, -1 if none. */
 int64_t page_directory_deadline(const struct page_directory *directory);
 /* The first range at or after ${from} whose deadline is <= ${now_ms}: 1, else 0. */

@@ -79,51 +79,24 @@ static int stream_reap(struct object *head, unsigned pages) {
     return 0;
 }
 
-/* Another reference to the same content: the DRAM page itself, else a copy. */
-static int stream_share_page(uint64_t ref, uint64_t *ref_out) {
-    struct bytes payload;
-    if (page_ref_tag(ref) == PAGE_TAG_DRAM) {
-        page_retain(page_ref_dram(ref));
-        *ref_out = ref;
-        return 0;
-    }
-    int error = page_peek(ref, &payload, NULL);
-    if (error != 0) return stream__error(error);
-    struct page *page = page_try_create(payload.size);
-    if (page == NULL) return FIRN_ENOMEM;
-    memcpy(page->data, payload.data, payload.size);
-    page->bytes = (uint32_t)payload.size;
-    *ref_out = page_ref_of(page);
-    return 0;
-}
-
-static int stream_copy_nodes(const struct stream *from, struct stream *to) {
+static void stream_copy_nodes(const struct stream *from, struct stream *to) {
     struct stream_place place;
     int more = stream_index_first(&from->index, &place);
     for (; more; more = stream_index_next(&from->index, &place)) {
         const struct stream_node *node = stream_index_node(&from->index, place);
-        uint64_t ref;
-        int error = stream_share_page(node->ref, &ref);
-        if (error != 0) return error;
         struct stream_place added = stream_index_append(&to->index, stream_index_id(&from->index, place));
         struct stream_node *copy = stream_index_node(&to->index, added);
-        copy->ref = ref;
+        copy->ref = page_share(node->ref);
         copy->count = node->count;
-        object_account(&to->head, page_ref_dram(ref)->bytes, 1, 1);
+        int is_dram = page_ref_tag(node->ref) == PAGE_TAG_DRAM;
+        object_account(&to->head, is_dram ? page_ref_dram(node->ref)->bytes : 0, 1, is_dram);
     }
-    return 0;
 }
 
 static int stream_copy_value(struct entry *source, struct entry **target_inout) {
-    int error = stream_touch_range(source, id_min, id_max, 0, 0);
-    if (error != 0) return error;
     const struct stream *from = stream_of(source);
     struct stream *stream = stream__create();
-    error = stream_copy_nodes(from, stream);
-    if (error != 0) {
-        type_reap_later(&stream->head);
-        return error;
-    }
+    stream_copy_nodes(from, stream);
     stream->last_id = from->last_id;
     stream->first_id = from->first_id;
     stream->first_known = from->first_known;

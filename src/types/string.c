@@ -372,21 +372,17 @@ static void string_free_value(struct entry *entry) {
     if (entry->flags & ENTRY_REF) entry_store_ref(entry, 0);
 }
 
-/* A new sequence with the content of ${source}, holes staying holes. */
-static int sequence_copy(const struct entry *source, struct string_sequence *from, uint64_t *ref_out) {
+/* A new sequence of the same pages, shared; holes stay holes. */
+static int sequence_copy(const struct string_sequence *from, uint64_t *ref_out) {
     struct string_sequence *to = string_sequence_create();
-    int error = string_touch(source, 0, source->size);
-    for (uint64_t place = 0; error == 0 && place < from->count; place++) {
-        struct bytes payload;
-        error = sequence_read(from, place, &payload);
-        if (error == 0 && payload.size > 0) error = string_sequence_write(to, place * SEQUENCE_PAGE, payload);
+    int error = sequence_reserve(to, from->count);
+    for (uint32_t place = 0; error == 0 && place < from->count; place++) {
+        to->pages[place] = page_share(from->pages[place]);
+        sequence_account(to, place, 0, 0);
     }
-    if (error != 0) {
-        string_sequence_free(to);
-        return error;
-    }
-    *ref_out = page_ref_of_object(to);
-    return 0;
+    if (error != 0) string_sequence_free(to);
+    *ref_out = error == 0 ? page_ref_of_object(to) : 0;
+    return error;
 }
 
 static int string_copy_value(struct entry *source, struct entry **target_inout) {
@@ -398,7 +394,7 @@ static int string_copy_value(struct entry *source, struct entry **target_inout) 
     uint64_t ref = 0;
     int error;
     if (sequence != NULL) {
-        error = sequence_copy(source, sequence, &ref);
+        error = sequence_copy(sequence, &ref);
     } else {
         error = string_part(source, 0, digits, &content);
         if (error == 0 && content.size > STRING_INLINE_MAX_BYTES) error = string_make_ref(content, &ref);

@@ -81,7 +81,8 @@ struct type_ops {
     int (*reap)(struct object *object, unsigned pages);
 
     /* Make ${target} (a fresh entry of the same type with ENTRY_REF layout as needed, made by the caller
-     * through db) a deep copy. May fault. */
+     * through db) a copy that changes by itself: a large value shares its
+     * pages (page_share) and needs none of them, a small one may fault. */
     int (*copy_value)(struct entry *source, struct entry **target_inout);
 
     /* Call ${receive} for each element in a stable order (string: one element, name = content). May fault

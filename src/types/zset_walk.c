@@ -301,73 +301,31 @@ static int zset_reap(struct object *head, unsigned pages) {
     return 0;
 }
 
-/* Another reference to the same content: the DRAM page itself, else a copy. */
-static int share_page(uint64_t ref, uint64_t *ref_out) {
-    *ref_out = 0;
-    if (ref == 0) return 0;
-    if (page_ref_tag(ref) == PAGE_TAG_DRAM) {
-        page_retain(page_ref_dram(ref));
-        *ref_out = ref;
-        return 0;
-    }
-    struct bytes payload;
-    int error = page_peek(ref, &payload, NULL);
-    if (error != 0) return zset__error(error);
-    struct page *page = page_try_create(payload.size);
-    if (page == NULL) return FIRN_ENOMEM;
-    memcpy(page->data, payload.data, payload.size);
-    page->bytes = (uint32_t)payload.size;
-    *ref_out = page_ref_of(page);
-    return 0;
-}
-
 static int share_leaf(uint64_t ref, uint64_t *ref_out, void *ctx) {
-    int error = share_page(ref, ref_out);
-    zset__account_page(ctx, *ref_out, 1);
-    return error;
+    *ref_out = page_share(ref);
+    zset__account_page(ctx, ref, 1);
+    return 0;
 }
 
 /* A large copy of a large one: the same leaves and ranges with shared pages. */
-static int copy_object(const struct zset_object *from, uint64_t *ref_out) {
+static uint64_t copy_object(const struct zset_object *from) {
     struct zset_object *object = memory_alloc_zero(sizeof *object);
     packed_collection_init(&object->members, TYPE_ZSET);
     int error = score_tree_copy(&from->tree, share_leaf, object, &object->tree);
-    if (error == 0) error = packed_collection_copy_pages(&from->members, &object->members);
-    if (error != 0) {
-        zset_reap(&object->members.head, UINT32_MAX);
-        return error;
-    }
-    *ref_out = page_ref_of_object(object);
-    return 0;
-}
-
-/* As zset_touch_span for the pages of both kinds. */
-static int touch_all(struct entry *entry) {
-    const struct zset_object *object = zset__object(entry);
-    struct zset_span all = {.count = entry->size};
-    int error = zset_touch_span(entry, all);
-    if (object == NULL || (error != 0 && error != FIRN_EFAULT) || needs_no_touch(object)) return error;
-    struct touching touching = {.error = error};
-    struct directory_range range;
-    page_directory_find(&object->members.directory, 0, &range);
-    while (count_one(&touching, *range.ref) && page_directory_next(&object->members.directory, &range))
-        continue;
-    if (touching.missing > FAULT_TOUCH_MAX) {
-        if (error == 0) fault_must_finish();
-        return error;
-    }
-    page_directory_find(&object->members.directory, 0, &range);
-    while (touch_one(&touching, *range.ref) && page_directory_next(&object->members.directory, &range))
-        continue;
-    return touching.error;
+    FIRN_ASSERT(error == 0);
+    packed_collection_copy_pages(&from->members, &object->members);
+    return page_ref_of_object(object);
 }
 
 static int zset_copy_value(struct entry *source, struct entry **target_inout) {
-    int error = touch_all(source);
-    if (error != 0) return error;
     const struct zset_object *object = zset__object(source);
     uint64_t ref = 0;
-    error = object != NULL ? copy_object(object, &ref) : share_page(entry_ref(source), &ref);
+    int error = 0;
+    if (object != NULL) {
+        ref = copy_object(object);
+    } else {
+        error = zset__error(page_duplicate(entry_ref(source), &ref));
+    }
     if (error != 0) return error;
     struct entry *target = *target_inout;
     FIRN_ASSERT(entry_type(target) == TYPE_ZSET && target->flags & ENTRY_REF);

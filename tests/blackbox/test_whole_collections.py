@@ -376,6 +376,54 @@ class WholeCollections(firn.Case):
             client("FLUSHALL")
             self.finish(watch, writer, client)
 
+    def test_copy_of_what_is_larger_than_memory(self):
+        """Its pages are shared: no reading, no room; then each changes by itself, and either may go first."""
+        for command, length in (("RPUSH", "LLEN"), ("SADD", "SCARD"), ("ZADD", "ZCARD"), ("HSET", "HLEN")):
+            with tiered(str(MEMORY), "8mb" if command == "SADD" else None) as server:
+                client, writer = server.client(timeout=300), server.client(timeout=300)
+                count = fill(server, "k", command, 0, COUNT // 2)
+
+                def content(key):
+                    if command == "RPUSH":
+                        return client("LRANGE", key, 0, -1)
+                    if command == "SADD":
+                        return sorted(client("SMEMBERS", key))
+                    if command == "ZADD":
+                        return client("ZRANGE", key, 0, -1)
+                    reply = client("HGETALL", key)
+                    return [value for _, value in sorted(zip(reply[::2], reply[1::2]))]
+
+                with Watch(server) as watch:
+                    if command == "HSET":
+                        client("HPEXPIRE", "k", 600000, "FIELDS", 1, "f0000005")
+                    nvme = int(server.info("tiering")["tier_nvme_read_bytes"])
+                    self.assertEqual(client("COPY", "k", "copy"), 1)
+                    self.assertLess(int(server.info("tiering")["tier_nvme_read_bytes"]) - nvme, MEMORY // 8)
+                    self.assertEqual(client(length, "copy"), count)
+                    if command == "HSET":
+                        self.assertEqual(client("HTTL", "copy", "FIELDS", 2, "f0000005", "f0000006")[1], -1)
+                        self.assertGreater(client("HTTL", "copy", "FIELDS", 1, "f0000005")[0], 0)
+                        self.assertEqual(client("HPERSIST", "copy", "FIELDS", 1, "f0000005"), [1])
+                    for i in range(0, count, count // 100):  # of the first only
+                        if command == "RPUSH":
+                            client("LSET", "k", i, "changed")
+                        else:
+                            client({"SADD": "SREM", "ZADD": "ZREM", "HSET": "HDEL"}[command], "k", member(i) if command != "HSET" else b"f%07d" % i)
+                    self.assertEqual(client("COPY", "copy", "third"), 1)
+                    fill(server, "third", command, count, count + 500)
+                    self.assertEqual(content("copy"), [member(i) for i in range(count)])
+                    client("DEL", "k")
+                    self.assertEqual(client(length, "third"), count + 500)
+                    self.assertEqual(content("third"), [member(i) for i in range(count + 500)])
+                    client("DEL", "third")
+                    self.assertEqual(content("copy"), [member(i) for i in range(count)])
+                client("DEL", "copy")
+                deadline = time.time() + 60
+                while time.time() < deadline and int(server.info("tiering")["tier_nvme_bytes_live"]) > 0:
+                    time.sleep(0.1)
+                self.assertEqual(int(server.info("tiering")["tier_nvme_bytes_live"]), 0, "what was shared is discarded with its last owner")
+                self.finish(watch, writer, client)
+
     def test_slow_reader_and_disconnect(self):
         with tiered(str(MEMORY), None) as server:
             client, slow, writer = server.client(), server.client(), server.client()

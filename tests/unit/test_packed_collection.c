@@ -123,7 +123,7 @@ static void test_copy(void **state) {
     uint64_t score;
     for (unsigned i = 0; i < MEMBERS; i++)
         put(scored, member(i, text), i);
-    assert_int_equal(packed_collection_copy_pages(&scored->members, &copy->members), 0);
+    packed_collection_copy_pages(&scored->members, &copy->members);
     check(copy, MEMBERS);
     for (unsigned i = 0; i < MEMBERS; i += 5)
         put(scored, member(i, text), 0);

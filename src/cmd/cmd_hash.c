@@ -83,8 +83,14 @@ static int field_get(struct call *call, struct entry **entry_inout, struct bytes
 
 /* --- HSET and its like --- */
 
-/* A new hash under argv[1] with the pairs of argv[2 ..], put in the database. */
-static int create_with_pairs(struct call *call, size_t pairs, size_t bytes_max, int64_t *created_out) {
+/* What has become of the pairs of argv[2 ..]: how many are set, how many of these are new fields. */
+struct pairs_done {
+    size_t set;
+    int64_t created;
+};
+
+/* A new hash under argv[1] with ${pairs} pairs, put in the database. */
+static int create_with_pairs(struct call *call, size_t pairs, size_t bytes_max, struct pairs_done *done_out) {
     struct entry *entry = hash_create(call->argv[1]);
     hash_expect(entry, pairs, bytes_max);
     for (size_t i = 0; i < pairs; i++) {
@@ -95,47 +101,56 @@ static int create_with_pairs(struct call *call, size_t pairs, size_t bytes_max, 
             return error;
         }
     }
-    *created_out = entry->size;
+    *done_out = (struct pairs_done){pairs, entry->size};
     db_insert(call->db, entry);
     return 0;
 }
 
-/* Set the pairs of argv[2 ..] in ${entry}. */
+/* Set ${pairs} pairs in ${entry}. */
 static int set_pairs(struct call *call, struct entry *entry, size_t pairs, size_t bytes_max,
-                     int64_t *created_out) {
-    *created_out = 0;
+                     struct pairs_done *done_out) {
+    int error = 0;
     if (pairs > 1 || entry->flags & ENTRY_FIELD_TTL) {
-        int error = cmd_hash__touch(call, entry, 2, pairs, 2);
+        error = cmd_hash__touch(call, entry, 2, pairs, 2);
         if (error != 0) return error;
     }
     int64_t old_ms = cmd_hash__deadline(entry);
     entry = db_changing(call->db, entry);
     for (size_t i = 0; i < pairs; i++) {
         int created;
-        int error = hash_set(entry, call->argv[2 + i * 2], call->argv[3 + i * 2], 0, &created);
-        if (error != 0) return error;
+        error = hash_set(entry, call->argv[2 + i * 2], call->argv[3 + i * 2], 0, &created);
+        if (error != 0) break;
         if (i == 0) hash_expect(entry, pairs, bytes_max);
         if (i == 0 && pairs > 1) call_must_finish(call);
-        *created_out += created;
+        done_out->set++;
+        done_out->created += created;
     }
     if (entry->flags & ENTRY_FIELD_TTL) cmd_hash__keep_deadline(call, entry, old_ms);
-    return 0;
+    return error;
+}
+
+/* Set ${pairs} pairs in ${entry}, NULL for a new hash. */
+static int put_pairs(struct call *call, struct entry *entry, size_t pairs, int64_t *created_out) {
+    struct pairs_done done = {0};
+    size_t bytes_max = 0;
+    for (size_t i = 2; i < call->argc; i++) {
+        if (call->argv[i].size > bytes_max) bytes_max = call->argv[i].size;
+    }
+    int error = entry == NULL ? create_with_pairs(call, pairs, bytes_max, &done)
+                              : set_pairs(call, entry, pairs, bytes_max, &done);
+    if (done.set > 0) { /* also those before a failure */
+        call_changed_elements(call, call->argv[1], done.set);
+        call_notify(call, NOTIFY_HASH, "hset", call->argv[1]);
+    }
+    *created_out = done.created;
+    return error;
 }
 
 static int set_generic(struct call *call, int64_t *created_out) {
     struct entry *entry;
-    size_t pairs = (call->argc - 2) / 2, bytes_max = 0;
     int error = call_find_write_type(call, call->argv[1], TYPE_HASH, &entry);
     if (error != 0) return call_error(error) == 0 ? FIRN_EINVALID : error;
-    for (size_t i = 2; i < call->argc; i++) {
-        if (call->argv[i].size > bytes_max) bytes_max = call->argv[i].size;
-    }
-    error = entry == NULL ? create_with_pairs(call, pairs, bytes_max, created_out)
-                          : set_pairs(call, entry, pairs, bytes_max, created_out);
-    if (error != 0) return error;
-    call_changed_elements(call, call->argv[1], pairs);
-    call_notify(call, NOTIFY_HASH, "hset", call->argv[1]);
-    return 0;
+    return put_pairs(call, entry, (call->argc - 2) / 2, created_out);
 }
 
 static int check_pairs(struct call *call) {
@@ -178,12 +193,8 @@ int cmd_hsetnx(struct call *call) {
         if (error != FIRN_ENOTFOUND) return cmd_hash__failed(call, error);
     }
     int64_t created;
-    size_t bytes_max = call->argv[2].size > call->argv[3].size ? call->argv[2].size : call->argv[3].size;
-    int error = entry == NULL ? create_with_pairs(call, 1, bytes_max, &created)
-                              : set_pairs(call, entry, 1, bytes_max, &created);
+    int error = put_pairs(call, entry, 1, &created);
     if (error != 0) return cmd_hash__failed(call, error);
-    call_changed(call, call->argv[1]);
-    call_notify(call, NOTIFY_HASH, "hset", call->argv[1]);
     reply_integer(call->reply, 1);
     return 0;
 }
@@ -214,25 +225,26 @@ int cmd_hmget(struct call *call) {
         if (error != 0) return error;
     }
     unsigned due = 0;
+    int error = 0;
     reply_array(call->reply, call->argc - 2);
-    for (size_t i = 2; i < call->argc; i++) {
+    for (size_t i = 2; i < call->argc && error == 0; i++) {
         struct bytes value;
         int64_t expiry_ms;
-        int error = entry == NULL ? FIRN_ENOTFOUND : hash_get(entry, call->argv[i], &value, &expiry_ms);
-        if (error != 0 && error != FIRN_ENOTFOUND) return error;
+        error = entry == NULL ? FIRN_ENOTFOUND : hash_get(entry, call->argv[i], &value, &expiry_ms);
         if (error == 0 && !cmd_hash__is_due(expiry_ms)) {
             reply_bulk(call->reply, value);
             continue;
         }
         if (error == 0) {
             error = cmd_hash__remove_due(call, &entry, call->argv[i]);
-            if (error != 0) return error;
-            due++;
+            due += error == 0;
+        } else if (error == FIRN_ENOTFOUND) {
+            error = 0;
         }
-        reply_null(call->reply);
+        if (error == 0) reply_null(call->reply);
     }
     if (due > 0) cmd_hash__announce_due(call, call->argv[1], &entry);
-    return 0;
+    return error;
 }
 
 /* HEXISTS and HSTRLEN: a number about one field, 0 if there is none. */
@@ -265,29 +277,34 @@ int cmd_hlen(struct call *call) {
 
 /* --- HDEL --- */
 
+static int delete_fields(struct call *call, struct entry *entry, int64_t *deleted_out) {
+    struct bytes key = call->argv[1];
+    int error = cmd_hash__touch(call, entry, 2, call->argc - 2, 1);
+    if (error != 0) return error;
+    int64_t old_ms = cmd_hash__deadline(entry);
+    entry = db_changing(call->db, entry);
+    for (size_t i = 2; i < call->argc && entry->size > 0; i++) {
+        error = hash_delete(entry, call->argv[i]);
+        if (error == 0 && (*deleted_out)++ == 0) call_must_finish(call);
+        if (error != 0 && error != FIRN_ENOTFOUND) break;
+        error = 0;
+    }
+    if (*deleted_out > 0) { /* also those before a failure */
+        if (entry->flags & ENTRY_FIELD_TTL) cmd_hash__keep_deadline(call, entry, old_ms);
+        call_changed_elements(call, key, (uint64_t)*deleted_out);
+        call_notify(call, NOTIFY_HASH, "hdel", key);
+        cmd_hash__delete_if_empty(call, key, entry);
+    }
+    return error;
+}
+
 int cmd_hdel(struct call *call) {
     struct entry *entry;
-    struct bytes key = call->argv[1];
     int64_t deleted = 0;
-    CALL_TRY(call_find_write_type(call, key, TYPE_HASH, &entry));
-    if (entry != NULL) {
-        int error = cmd_hash__touch(call, entry, 2, call->argc - 2, 1);
-        if (error != 0) return error;
-        int64_t old_ms = cmd_hash__deadline(entry);
-        entry = db_changing(call->db, entry);
-        for (size_t i = 2; i < call->argc && entry->size > 0; i++) {
-            error = hash_delete(entry, call->argv[i]);
-            if (error == FIRN_ENOTFOUND) continue;
-            if (error != 0) return error;
-            if (deleted++ == 0) call_must_finish(call);
-        }
-        if (deleted > 0) {
-            if (entry->flags & ENTRY_FIELD_TTL) cmd_hash__keep_deadline(call, entry, old_ms);
-            call_changed_elements(call, key, (uint64_t)deleted);
-            call_notify(call, NOTIFY_HASH, "hdel", key);
-            cmd_hash__delete_if_empty(call, key, entry);
-        }
-    }
+    int error = 0;
+    CALL_TRY(call_find_write_type(call, call->argv[1], TYPE_HASH, &entry));
+    if (entry != NULL) error = delete_fields(call, entry, &deleted);
+    if (error != 0) return error;
     reply_integer(call->reply, deleted);
     return 0;
 }

@@ -161,7 +161,7 @@ static int hexpire_fields(struct call *call, struct hexpire *hexpire) {
         if (hexpire->updated + hexpire->removed == 1) call_must_finish(call);
     }
     if (hexpire->updated > 0) cmd_hash__keep_deadline(call, hexpire->entry, old_ms);
-    if (error == 0) hexpire_propagate(call, hexpire);
+    hexpire_propagate(call, hexpire);
     memory_free(hexpire->kept);
     return error;
 }
@@ -176,12 +176,11 @@ static int hexpire_generic(struct call *call, int64_t base_ms, int64_t unit_ms) 
                           "Parameter `numFields` should be greater than 0", &hexpire.first, &hexpire.count));
     if (hexpire.entry == NULL) return reply_none(call, hexpire.count);
     int error = hexpire_fields(call, &hexpire);
-    if (error != 0) return error;
-    if (hexpire.updated + hexpire.removed == 0) return 0;
-    call_changed(call, key);
+    if (hexpire.updated + hexpire.removed == 0) return error;
+    call_changed(call, key); /* also those before a failure */
     call_notify(call, NOTIFY_HASH, hexpire.removed > 0 ? "hdel" : "hexpire", key);
     cmd_hash__delete_if_empty(call, key, hexpire.entry);
-    return 0;
+    return error;
 }
 
 int cmd_hexpire(struct call *call) {
@@ -241,6 +240,18 @@ int cmd_hpexpiretime(struct call *call) {
 
 /* --- HPERSIST --- */
 
+/* One field; *result_out is what to reply. */
+static int hpersist_field(struct entry *entry, struct bytes field, int *result_out) {
+    struct bytes value;
+    int64_t expiry_ms;
+    *result_out = FIELD_NONE;
+    int error = hash_get(entry, field, &value, &expiry_ms);
+    if (error == FIRN_ENOTFOUND) return 0;
+    if (error != 0 || cmd_hash__is_due(expiry_ms)) return error;
+    *result_out = expiry_ms < 0 ? FIELD_NO_DEADLINE : FIELD_DONE;
+    return expiry_ms < 0 ? 0 : set_deadline(entry, field, -1);
+}
+
 int cmd_hpersist(struct call *call) {
     struct entry *entry;
     struct bytes key = call->argv[1];
@@ -253,30 +264,19 @@ int cmd_hpersist(struct call *call) {
     int64_t old_ms = cmd_hash__deadline(entry);
     entry = db_changing(call->db, entry);
     reply_array(call->reply, count);
-    for (size_t i = 0; i < count; i++) {
-        struct bytes value;
-        int64_t expiry_ms;
-        error = hash_get(entry, call->argv[first + i], &value, &expiry_ms);
-        if (error != 0 && error != FIRN_ENOTFOUND) return error;
-        if (error != 0 || cmd_hash__is_due(expiry_ms)) {
-            reply_integer(call->reply, FIELD_NONE);
-            continue;
-        }
-        if (expiry_ms < 0) {
-            reply_integer(call->reply, FIELD_NO_DEADLINE);
-            continue;
-        }
-        error = set_deadline(entry, call->argv[first + i], -1);
-        if (error != 0) return error;
-        if (changed++ == 0) call_must_finish(call);
-        reply_integer(call->reply, FIELD_DONE);
+    for (size_t i = 0; i < count && error == 0; i++) {
+        int result;
+        error = hpersist_field(entry, call->argv[first + i], &result);
+        if (error != 0) break;
+        if (result == FIELD_DONE && changed++ == 0) call_must_finish(call);
+        reply_integer(call->reply, result);
     }
     if (changed == 0) {
         call_no_propagation(call);
-        return 0;
+        return error;
     }
     cmd_hash__keep_deadline(call, entry, old_ms);
-    call_changed(call, key);
+    call_changed(call, key); /* also those before a failure */
     call_notify(call, NOTIFY_HASH, "hpersist", key);
-    return 0;
+    return error;
 }

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/fault_point.h"
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/random.h"
@@ -92,8 +93,10 @@ static void take_answer(struct reply *reply) {
     answer[at] = 0;
 }
 
+static int result; /* of the last handler */
+
 /* Run ${line}, words separated by spaces, and give the answer. */
-static const char *run(const char *line) {
+static const char *run_to(const char *line) {
     char copy[4096];
     struct bytes argv[300];
     size_t argc = 0;
@@ -108,7 +111,7 @@ static const char *run(const char *line) {
         reply.version = protocol;
         struct call call = {.command = &command, .db = db_at(0), .reply = &reply, .argc = argc, .argv = argv};
         clock_update();
-        assert_int_equal(commands[i].handler(&call), 0);
+        result = commands[i].handler(&call);
         note_propagation(&call);
         call_forms_free(&call);
         take_answer(&reply);
@@ -117,6 +120,12 @@ static const char *run(const char *line) {
     }
     fail_msg("no command %s", line);
     return NULL;
+}
+
+static const char *run(const char *line) {
+    const char *text = run_to(line);
+    assert_int_equal(result, 0);
+    return text;
 }
 #define EXPECT(line, expected) assert_string_equal(run(line), expected)
 
@@ -401,6 +410,52 @@ static void test_active_expiry(void **state) {
     assert_non_null(strstr(events, "hexpired del "));
 }
 
+/* --- commands that fail in the middle --- */
+
+/* Goal: what was changed before a failure is announced, and nothing else is. Method: each allocation of a
+ * command that changes several fields fails in turn. */
+static void check_half_done(const char *line, const char *read, const char *event) {
+    unsigned announced = 0, skip = 0;
+    do {
+        char before[sizeof answer];
+        run("hdel h a0 a1 a2 a3 a4 a5 a6 a7");
+        for (unsigned i = 0; i < 8; i++) {
+            char set[64];
+            snprintf(set, sizeof set, "hset h a%u old%0*d", i, (int)(i % 2 ? 40 : 20), 0);
+            run(set);
+        }
+        run("hpexpire h 100000 fields 2 a0 a1");
+        snprintf(before, sizeof before, "%s", run(read));
+        uint64_t changes = db_stats.changes;
+        events[0] = 0;
+        fault_point_arm(FAULT_MEMORY_TRY, skip++, 1);
+        run_to(line);
+        fault_point_reset();
+        int is_announced = strstr(events, event) != NULL, outcome = result;
+        assert_int_equal(db_stats.changes > changes, is_announced);
+        assert_int_equal(strcmp(run(read), before) != 0, is_announced);
+        db_check(db_at(0));
+        announced += outcome != 0 && is_announced;
+        if (outcome == 0) break;
+        assert_int_equal(outcome, FIRN_ENOMEM);
+    } while (skip < 100);
+    assert_in_range(skip, 2, 99);
+    assert_true(announced > 0);
+}
+
+static void test_half_done(void **state) {
+    (void)state;
+    char line[4096];
+    for (unsigned i = 0; i < 400; i++) { /* many pages */
+        snprintf(line, sizeof line, "hset h f%u %0100u", i, i);
+        run(line);
+    }
+    int used = snprintf(line, sizeof line, "hset h");
+    for (unsigned i = 0; i < 8; i++)
+        used += snprintf(line + used, sizeof line - (size_t)used, " a%u %0400u", i, i);
+    check_half_done(line, "hmget h a0 a1 a2 a3 a4 a5 a6 a7", "hset ");
+}
+
 int main(void) {
     hash_seed_init();
     random_seed(5);
@@ -418,6 +473,7 @@ int main(void) {
         TEST(test_walks_skip_due_fields),
         TEST(test_increments_keep_deadlines),
         TEST(test_active_expiry),
+        TEST(test_half_done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -170,7 +170,7 @@ class Program(firn.Case):
         """It is taken as it is, and what is commented out in it shows the defaults."""
         with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "..", "..", "conf", "firn.conf")) as file:
             conf = file.read()
-        with firn.Server(stress="off", config=conf) as server:
+        with firn.Server(stress="off", config=conf.replace("\ndir ./data\n", "\ndir .\n")) as server:
             settings = server.client()("CONFIG", "GET", "*")
         self.assertEqual(settings[settings.index(b"tier-pmem-size") + 1], b"536870912")
         with firn.Server(stress="off") as server:

@@ -13,6 +13,7 @@
 #include "cmd/algebra_turns.h"
 #include "cmd/cmd_set_internal.h"
 #include "cmd/command.h"
+#include "cmd/turns.h"
 #include "page/fault.h"
 #include "types/packed_collection.h"
 
@@ -225,6 +226,7 @@ static int algebra_in_turns(struct algebra *algebra, const char *event) {
         *result = (struct set_result){.event = event};
     }
     int parked = algebra_turns_start(algebra->call, &plan, result);
+    if (event != NULL) turns_hold(algebra->call, algebra->key);
     algebra_fini(algebra);
     return parked;
 }

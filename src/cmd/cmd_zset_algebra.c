@@ -14,6 +14,7 @@
 #include "cmd/algebra_turns.h"
 #include "cmd/cmd_zset_internal.h"
 #include "cmd/command.h"
+#include "cmd/turns.h"
 #include "cmd/zset_builder.h"
 #include "page/fault.h"
 #include "types/set.h"
@@ -382,6 +383,7 @@ static int algebra_in_turns(const struct algebra *algebra, const char *event) {
                                            .with_scores = algebra->with_scores};
         }
         parked = algebra_turns_start(algebra->call, &plan, result);
+        if (event != NULL) turns_hold(algebra->call, algebra->key);
     }
     memory_free(inputs);
     memory_free(weights);

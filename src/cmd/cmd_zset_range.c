@@ -313,7 +313,9 @@ static int zrange_store_turns(struct call *call, struct entry *source, struct zs
     work->builder = zset_builder_create(call->argv[1], ZSET_BUILDER_BY_SCORE);
     work->hold = tier_hold(refs, pages);
     work->held = held_pages_create(refs, pages);
-    return turns_start(call, &work->turns);
+    int parked = turns_start(call, &work->turns);
+    turns_hold(call, call->argv[1]);
+    return parked;
 }
 
 static int zrange_store(struct zrange *zrange, struct entry *source, struct zset_span span) {

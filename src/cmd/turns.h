@@ -12,10 +12,16 @@
  *   FIRN_EBUSY    go on in a millisecond
  *   other         failed, with an error reply
  * When the client goes or the command is over, ->destroy is called. Executor only.
+ *
+ * TU1 A command in turns is of the moment when its handler ran, as if it had been done then: it reads what
+ * its inputs were (held pages), and the key it is going to write (turns_hold) is out of reach until it has:
+ *     commands that name it, and those that change keys without naming them (FLUSHALL, SWAPDB), wait.
+ * Commands that go over all keys (DBSIZE, SCAN, KEYS) do not: they find that key as it was before.
  */
 #ifndef FIRN_CMD_TURNS_H
 #define FIRN_CMD_TURNS_H
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 struct call;
@@ -32,5 +38,7 @@ int turns_apply(const struct call *call);
 /* Take over ${turns}. From within a turn: it takes the place of the one that runs, which is destroyed, so
  * return at once. Returns FIRN_EPARKED. */
 FIRN_MUST_USE int turns_start(struct call *call, struct turns *turns);
+/* After turns_start: ${key} (copied) is what the command will write. At most one. */
+void turns_hold(struct call *call, struct bytes key);
 
 #endif

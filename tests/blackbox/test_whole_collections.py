@@ -424,6 +424,47 @@ class WholeCollections(firn.Case):
                 self.assertEqual(int(server.info("tiering")["tier_nvme_bytes_live"]), 0, "what was shared is discarded with its last owner")
                 self.finish(watch, writer, client)
 
+    def test_key_that_a_command_in_turns_will_write(self):
+        """Such a command is of its beginning: who names its key, or flushes, comes after it; others go on."""
+        with tiered(str(MEMORY), None) as server:
+            client, other, third, watcher = (server.client(timeout=300) for _ in range(4))
+            half = COUNT // 4
+            fill(server, "a", "SADD", 0, half)
+            fill(server, "b", "SADD", half, 2 * half)
+            fill(server, "za", "ZADD", 0, half // 2)
+            fill(server, "zb", "ZADD", half // 2, half)
+            for command, size in ((("SUNIONSTORE", "d", "a", "b"), 2 * half), (("ZUNIONSTORE", "d", 2, "za", "zb"), half), (("ZRANGESTORE", "d", "za", 0, -1), half // 2)):
+                card = "SCARD" if command[0][0] == "S" else "ZCARD"
+                client("SET", "d", "before")
+                client.send(*command)
+                time.sleep(0.02)
+                other.send("DEL", "d")
+                third.send("MULTI")
+                third.send("EXISTS", "a")
+                third.send(card, "d")
+                third.send("EXEC")
+                self.assertEqual(watcher("SET", "e", "x"), "OK")
+                self.assertIn(watcher("DBSIZE"), (5, 6))  # it does not wait: before the command, or after all of it
+                self.assertEqual(client.receive(), size)
+                self.assertEqual(other.receive(), 1)
+                reply = [third.receive() for _ in range(4)][3]
+                self.assertIn(reply, ([1, size], [1, 0]), "after the command, before or after the DEL")
+            gone = server.client()
+            gone.send("SUNIONSTORE", "d", "a", "b")
+            time.sleep(0.02)
+            other.send("SET", "d", "now")
+            time.sleep(0.02)
+            gone.close()
+            self.assertEqual(other.receive(), "OK", "who would have written it is gone")
+            client.send("SUNIONSTORE", "d", "a", "b")
+            time.sleep(0.02)
+            other.send("FLUSHALL")
+            self.assertEqual(client.receive(), 2 * half)
+            self.assertEqual(other.receive(), "OK")
+            self.assertEqual(other("DBSIZE"), 0)
+            for each in (client, other, third, watcher):
+                each.close()
+
     def test_slow_reader_and_disconnect(self):
         with tiered(str(MEMORY), None) as server:
             client, slow, writer = server.client(), server.client(), server.client()

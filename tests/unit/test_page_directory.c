@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* links: firn_types */
-/* Page directories against a naive sorted list of ranges: splits to the greatest depth, merges, walks, locators,
+/* Page directories against a naive sorted list of ranges: splits to full depth, merges, walks, locators,
  * deadlines, reaping. References are numbers with a DRAM tag. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -154,9 +154,9 @@ class Client:
         line = self._line()
         kind, rest = line[:1], line[1:]
         if kind == b"+":
-            return rest.decode()
+            return rest.decode(errors="backslashreplace")
         if kind == b"-":
-            return ReplyError(rest.decode())
+            return ReplyError(rest.decode(errors="backslashreplace"))
         if kind == b":":
             return int(rest)
         if kind in (b"$", b"="):

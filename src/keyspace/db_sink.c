@@ -19,9 +19,11 @@
 #include "base/assert.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "base/random.h"
 #include "keyspace/db_internal.h"
 #include "keyspace/evict.h"
 #include "keyspace/evict_internal.h"
+#include "page/fault.h"
 #include "page/page.h"
 #include "tiering/tier.h"
 
@@ -29,6 +31,7 @@
 #define STUB_SHARE         6u   /* stubs may take one 6th of the memory limit before any sinks */
 #define SINK_BUCKETS       512u /* swept in one call */
 #define SINK_IDLE_MS       3000u
+#define EVICT_TRIES        64u
 
 static uint64_t hand;
 static unsigned hand_db;
@@ -84,6 +87,23 @@ void db__release_slot(uint64_t slot) {
     page_release(sunk->ref);
     memory_free(sunk);
     db__sunk_total--;
+}
+
+uint64_t evict__sunk(void) {
+    for (unsigned i = 0; i < EVICT_TRIES && db__sunk_total > 0; i++) {
+        struct db *db = db_at((unsigned)random_below(db_count()));
+        uint64_t *slot = db->sunk > 0 ? table_random(&db->table) : NULL;
+        if (slot == NULL || !(*slot & TABLE_SLOT_SUNK)) continue;
+        struct fault_set *set = fault_suspend();
+        int error = db__surface(db, slot);
+        fault_resume(set);
+        if (error != 0) continue;
+        struct entry *entry = table_slot_entry(*slot);
+        uint64_t bytes = sizeof *entry + entry->size;
+        db__evict(db, entry);
+        return bytes;
+    }
+    return 0;
 }
 
 static uint64_t stubs_of_all(void) {

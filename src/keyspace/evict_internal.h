@@ -27,6 +27,10 @@ void evict__bundle_begin(const struct tier_victim *victim);
 int evict__bundle_finish(const struct tier_victim *victim, uint64_t ref);
 /* The part of the manager's hook shrink for entries that have a copy in a bundle. */
 uint64_t evict__bundle_shrink(uint64_t bytes, int all);
+/* Evict the keys of some bundle, reading it, or a key that sank: bytes of NVMe freed, about; 0: there is
+ * none, or it cannot be read. Block. */
+uint64_t evict__bundle(void);
+uint64_t evict__sunk(void);
 /* The manager's hook shrink (db_sink.c). */
 uint64_t evict__shrink(uint64_t bytes, int all);
 

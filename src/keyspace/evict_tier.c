@@ -391,11 +391,23 @@ static uint64_t value_bytes(const struct entry *entry) {
     return bytes > entry->size ? bytes : entry->size;
 }
 
-/* The coldest key goes for the DRAM it takes. */
+/*
+ * Keys off DRAM are the coldest there are, but nobody sees their clocks: some of them go. None has an expiry,
+ * so the policies that want one leave them alone.
+ */
+static uint64_t evict_cold(void) {
+    if (evict_config.policy == EVICT_NOEVICTION || evict_config.policy >= EVICT_VOLATILE_LRU) return 0;
+    uint64_t cold = db_sunk_count();
+    if (cold == 0) return 0;
+    uint64_t freed = random_below(cold) < db__bundled_total ? evict__bundle() : evict__sunk();
+    return freed > 0 || db__bundled_total == 0 ? freed : evict__bundle();
+}
+
+/* The coldest key goes for the DRAM it takes; keys that take next to none only when there is no other. */
 static uint64_t evict_key(void) {
     struct db *db;
     struct entry *entry = evict__choose(~0u, &db);
-    if (entry == NULL) return 0;
+    if (entry == NULL) return evict_cold();
     uint64_t before = memory_used(), later = 0;
     if (db__residency_of(entry) == TABLE_OBJECT) later = value_bytes(entry); /* the reaper frees it */
     db__evict(db, entry);
@@ -410,9 +422,14 @@ static uint64_t hook_evict(int from) {
     tiers |= from == PAGE_TAG_NVME   ? 1u << TABLE_NVME
              : from == PAGE_TAG_PMEM ? 1u << TABLE_PMEM
                                      : 1u << TABLE_DRAM;
+    uint64_t cold = from == PAGE_TAG_NVME ? db_sunk_count() : 0, there = cold;
+    for (unsigned i = 0; cold > 0 && i < db_count(); i++)
+        there += db_at(i)->residency[TABLE_NVME] - db_at(i)->sunk;
+    uint64_t freed = cold > 0 && random_below(there) < cold ? evict_cold() : 0;
+    if (freed > 0) return freed;
     struct db *db;
     struct entry *entry = evict__choose(tiers, &db);
-    if (entry == NULL) return 0;
+    if (entry == NULL) return cold > 0 ? evict_cold() : 0;
     uint64_t bytes = value_bytes(entry);
     db__evict(db, entry);
     return bytes > 0 ? bytes : 1;

@@ -427,6 +427,34 @@ static void test_walks(void **state) {
     assert_int_equal(syncs > 0 || record_of(db_cold_ref(db, key_of(KEYS - 1)))->buffered, 1);
 }
 
+/* Eviction as a last resort: a bundle's keys at a time, by policies for all keys only. */
+static void test_evict(void **state) {
+    (void)state;
+    struct db *db = db_at(0);
+    struct entry *entry;
+    fill(db, 2000);
+    demote();
+    uint64_t in_table = db->table.used;
+    evict_config.policy = EVICT_VOLATILE_LRU;
+    assert_int_equal(hooks.evict(PAGE_TAG_NVME), 0);
+    evict_config.policy = EVICT_NOEVICTION;
+    assert_int_equal(hooks.evict(PAGE_TAG_NVME), 0);
+    assert_int_equal(db_size(db), 2000);
+    evict_config.policy = EVICT_ALLKEYS_LRU;
+    assert_int_equal(find(db, 1, &entry), 0); /* in use: not with its bundle */
+    while (db__cold_keys(db) > 0) {
+        uint64_t before = db_size(db);
+        assert_true(hooks.evict(PAGE_TAG_NVME) > 0);
+        assert_true(db_size(db) < before);
+    }
+    assert_int_equal(db_size(db), in_table + 1);
+    must_be_whole(db, 1);
+    db_check(db);
+    while (hooks.evict(0) > 0) {
+    }
+    assert_int_equal(db_size(db), 0);
+}
+
 /* BN3: whatever a record holds, the worst is FIRN_ECORRUPT. */
 static void test_corrupt(void **state) {
     (void)state;
@@ -472,6 +500,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_changed_in_flight, setup, teardown),
         cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
         cmocka_unit_test_setup_teardown(test_walks, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_evict, setup, teardown),
         cmocka_unit_test_setup_teardown(test_corrupt, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

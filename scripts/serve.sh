@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # scripts/serve.sh [--demo] [server options...]: install what is missing, build a release, start Firn with conf/firn.conf on 127.0.0.1:6379
-# with its three tiers under ./data. --demo also loads Debian's package index until it is ten times the memory budget, shows where it goes, reads a
+# with its three tiers and its RDB file under ./data. --demo also loads Debian's package index until it is ten times the memory budget, shows where it goes, reads a
 # sample back and checks every byte. Ctrl-C stops the server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +15,7 @@ if ! { cmake --preset release && cmake --build --preset release --target firn-se
 fi
 rm -f "$log"
 mkdir -p data
+[ -z "$demo" ] || set -- --save "" "$@" # gigabytes of a demonstration are not worth the wait for a file at the end
 build-release/firn-server conf/firn.conf "$@" &
 server=$!
 trap 'kill "$server" 2>/dev/null; wait "$server"' EXIT
@@ -41,6 +42,6 @@ Ctrl-C stops it.
 EOT
 if [ -n "$demo" ]; then
     /usr/bin/env python3 scripts/demo.py --port "$port" || echo "the demonstration found a fault (see above)" >&2
-    echo; echo "The server is still running with this data on port $port; Ctrl-C stops it."
+    echo; echo "The server is still running with this data on port $port; Ctrl-C stops it, and the data goes with it."
 fi
 wait "$server"

@@ -139,7 +139,7 @@ class Admin(firn.Case):
     def test_memory(self):
         c = self.c
         self.assertEqual(c("MEMORY", "PURGE"), "OK")
-        self.assertIn(b"Sam", c("MEMORY", "DOCTOR"))
+        self.assertIn(b"MEMORY PURGE" if firn.SANITIZED else b"Sam", c("MEMORY", "DOCTOR"))  # a sanitizer takes much for itself
         self.assertGreater(len(c("MEMORY", "MALLOC-STATS")), 10)
         c("HSET", "h", *(part for i in range(2000) for part in ("f%d" % i, "v" * 50)))
         for samples in (0, 5, 100000):

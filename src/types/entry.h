@@ -15,10 +15,12 @@
  *        .    m inline value (size bytes; 8 for an integer)   only with ENTRY_INLINE
  *
  * E1 ENTRY_INLINE without ENTRY_REF: the value is here. ENTRY_REF without ENTRY_INLINE: the value is at ref.
- * Both: the value is here and a clean copy of it is below, at ref (a PMEM or NVME reference). A collection
- * always has ENTRY_REF and never ENTRY_INLINE. E2 entry_set_* that change the layout return a new address;
- * the owner table must be told (db does; nobody else calls them). E3 an integer string (encoding INT) is
- * always inline: 8 bytes little-endian; size is its length in decimal digits.
+ *    Both: the value is here and a clean copy of it is below, at ref (a PMEM or NVME reference). A collection
+ *    always has ENTRY_REF and never ENTRY_INLINE.
+ * E2 entry_set_* that change the layout return a new address; the owner table must be told (db does; nobody
+ *    else calls them).
+ * E3 an integer string (encoding INT) is always inline: 8 bytes little-endian; size is its length in decimal
+ *    digits.
  *
  * Executor only. Nothing here faults or blocks.
  */

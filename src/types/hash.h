@@ -7,9 +7,10 @@
  *
  * HA1 entry->size is the number of fields, expired but not yet removed ones included (HLEN).
  * HA2 A hash with a field that has a deadline knows the earliest: the page header (small) or the directory
- * (large): hash_deadline. HA3 object.dram_bytes is the sum of page->bytes over the pages whose ref is a DRAM
- * one. HA4 A call that returns FIRN_EFAULT has changed nothing (hash_expire_fields: nothing in the pages it
- * could not read).
+ *     (large): hash_deadline.
+ * HA3 object.dram_bytes is the sum of page->bytes over the pages whose ref is a DRAM one.
+ * HA4 A call that returns FIRN_EFAULT has changed nothing (hash_expire_fields: nothing in the pages it could
+ *     not read).
  *
  * Nothing here knows databases: announcing changes (db_changing...), events, deleting an empty hash and the
  * deadline index are the caller's. No call moves the entry. Executor only. Errors of every call that reads a

@@ -8,9 +8,11 @@
  *        1    3 unused, 0
  *        4  w*n the integers, ascending
  *
- * IP1 The integers fill the payload exactly. IP2 Reading functions never touch a byte outside the payload,
- * whatever it contains. IP3 Changing functions expect what intset_page_check accepts. Executor only (reading:
- * any thread).
+ * IP1 The integers fill the payload exactly.
+ * IP2 Reading functions never touch a byte outside the payload, whatever it contains.
+ * IP3 Changing functions expect what intset_page_check accepts.
+ *
+ * Executor only (reading: any thread).
  */
 #ifndef FIRN_TYPES_INTSET_PAGE_H
 #define FIRN_TYPES_INTSET_PAGE_H

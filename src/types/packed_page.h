@@ -22,9 +22,10 @@
  *
  * PP1 The entries fill the payload exactly. Fields are distinct.
  * PP2 With PACKED_DEADLINES at least one entry has a deadline, and the header has the smallest one. Without,
- * none has. PP3 Reading functions never touch a byte outside the payload, whatever it contains: FIRN_ECORRUPT
- * at worst. PP4 Changing functions expect a payload that packed_page_check accepts; pages that come from a
- * lower tier are checked before the first change.
+ *     none has.
+ * PP3 Reading functions never touch a byte outside the payload, whatever it contains: FIRN_ECORRUPT at worst.
+ * PP4 Changing functions expect a payload that packed_page_check accepts; pages that come from a lower tier
+ *     are checked before the first change.
  *
  * Tags depend on the process's hash seed. Executor only (reading functions: any thread).
  */

@@ -11,9 +11,10 @@
  *   tag 4:      not the first word of a range; the word >> 3 is the log2 of the range's words
  *
  * PD1 Every hash is in exactly one range; its reference is in exactly one word, whose address changes only by
- * split, merge and fini. PD2 Children hang only under full nodes (9 bits), one under one word. PD3 Deadlines
- * (smallest time at which a range wants to be looked at; -1 none) exist in a node only once one was set
- * there; a node's own is the smallest of its words and children.
+ *     split, merge and fini.
+ * PD2 Children hang only under full nodes (9 bits), one under one word.
+ * PD3 Deadlines (smallest time at which a range wants to be looked at; -1 none) exist in a node only once one
+ *     was set there; a node's own is the smallest of its words and children.
  *
  * The directory stays in DRAM. It never looks at what it refers to. Executor only; nothing faults or blocks.
  */

@@ -13,7 +13,7 @@
  *
  * SP1 No score is NaN; elements are strictly ascending; the last end is the end of the payload.
  * SP2 score_page_open with ${untrusted} accepts only what satisfies SP1, whatever the bytes; the others below
- * expect a page that it accepted or that was made here.
+ *     expect a page that it accepted or that was made here.
  *
  * Executor only (reading: any thread). Nothing here faults or blocks.
  */

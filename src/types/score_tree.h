@@ -8,10 +8,11 @@
  *   separator of a child: a position (score, shortest distinguishing begin of a member) not above the child's
  *             first element and above everything in the children before; a node's first child needs none
  *
- * ST1 All leaves are equally deep; a node has at least one child. ST2 A child's count is the number of
- * elements below it. ST3 Every leaf of the object is in one slot; a locator names its bottom node and its
- * serial there, so it survives changes of the leaves beside it, and names nothing once the leaf has moved to
- * another node. ST4 Slots (uint64_t *) are valid until the next insert, remove or fini.
+ * ST1 All leaves are equally deep; a node has at least one child.
+ * ST2 A child's count is the number of elements below it.
+ * ST3 Every leaf of the object is in one slot; a locator names its bottom node and its serial there, so it
+ *     survives changes of the leaves beside it, and names nothing once the leaf has moved to another node.
+ * ST4 Slots (uint64_t *) are valid until the next insert, remove or fini.
  *
  * Executor only; nothing faults or blocks.
  */

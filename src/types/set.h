@@ -6,10 +6,11 @@
  * packed pages partitioning the space of hash_key(member). The reported encoding (intset, listpack,
  * hashtable) follows type_limits and only moves in that direction.
  *
- * SE1 entry->size is the number of members. SE2 The page of a small set is an integer page exactly when the
- * encoding is intset; pages in a directory are packed ones, whatever the encoding. SE3 object.dram_bytes is
- * the sum of page->bytes over the pages whose ref is a DRAM one. SE4 A call that returns FIRN_EFAULT has
- * changed nothing.
+ * SE1 entry->size is the number of members.
+ * SE2 The page of a small set is an integer page exactly when the encoding is intset; pages in a directory
+ *     are packed ones, whatever the encoding.
+ * SE3 object.dram_bytes is the sum of page->bytes over the pages whose ref is a DRAM one.
+ * SE4 A call that returns FIRN_EFAULT has changed nothing.
  *
  * Nothing here knows databases: announcing changes (db_changing...), events and deleting an empty set are the
  * caller's. No call moves the entry. Executor only. Errors of every call that reads a page: FIRN_EFAULT

@@ -5,10 +5,11 @@
  * it packed pages that partition the space of hash_key(member) and hold each member's score. Both hold every
  * member. So a score is one page read, a rank two, a range its own pages and the one or two at its ends.
  *
- * ZS1 entry->size is the number of elements; the tree and the member pages have exactly these. ZS2
- * object.dram_bytes is the sum of page->bytes over the pages, of both kinds, whose ref is a DRAM one. ZS3 The
- * reported encoding (listpack, skiplist) follows type_limits, moves in that direction only, and says nothing
- * about the pages. ZS4 A call that returns FIRN_EFAULT has changed nothing.
+ * ZS1 entry->size is the number of elements; the tree and the member pages have exactly these.
+ * ZS2 object.dram_bytes is the sum of page->bytes over the pages, of both kinds, whose ref is a DRAM one.
+ * ZS3 The reported encoding (listpack, skiplist) follows type_limits, moves in that direction only, and says
+ *     nothing about the pages.
+ * ZS4 A call that returns FIRN_EFAULT has changed nothing.
  *
  * Nothing here knows databases: announcing changes (db_changing...), events and deleting an empty sorted set
  * are the caller's. No call moves the entry. Scores are never NaN. Executor only. Errors of every call that

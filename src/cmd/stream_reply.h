@@ -12,10 +12,11 @@
  * done
  *
  * SR1 A stream belongs to one client, whose command it is; the client's pipeline waits for it. When the
- * client goes, so does the stream. SR2 What it needs besides the references: two windows of
- * STREAM_WINDOW_PAGES pages in the read buffer, and STREAM_OUTPUT_BYTES of output (more only by one page's
- * elements). SR3 A page is given back once it is written. A page that cannot be read ends the connection (the
- * reply has begun) and is logged.
+ *     client goes, so does the stream.
+ * SR2 What it needs besides the references: two windows of STREAM_WINDOW_PAGES pages in the read buffer, and
+ *     STREAM_OUTPUT_BYTES of output (more only by one page's elements).
+ * SR3 A page is given back once it is written. A page that cannot be read ends the connection (the reply has
+ *     begun) and is logged.
  *
  * Executor only.
  */

@@ -7,8 +7,9 @@
  * completely; inserting in the middle splits. A call is O(log n) and moves at most one leaf, and the array of
  * pointers when a leaf comes or goes in the middle (8 bytes per 127 records).
  *
- * IL1 No leaf is empty; ids ascend within and across leaves. IL2 A leaf is filled to a quarter at least, but
- * for the smallest. IL3 bytes is what leaves and array take from the allocator.
+ * IL1 No leaf is empty; ids ascend within and across leaves.
+ * IL2 A leaf is filled to a quarter at least, but for the smallest.
+ * IL3 bytes is what leaves and array take from the allocator.
  *
  * Pointers to records are valid until the next insert, remove or reap. Executor only. Aborts on exhaustion.
  */

@@ -72,11 +72,11 @@ struct rocks_chunk;
 struct rocks_leaf;
 
 struct rocks_live {
-    pthread_mutex_t lock;    /* accounting; bits and pointers are read without it */
+    pthread_mutex_t lock;    /* of changes; all is read without it (rocks_live.c) */
     struct rocks_leaf **top; /* ROCKS_TOP_LEAVES, mapped, untouched pages cost nothing */
     uint64_t first_id;       /* atomic: everything below is dead */
-    uint64_t next_id;        /* executor */
-    uint64_t scan_chunk;     /* where rocks__live_pick goes on */
+    uint64_t next_id;        /* atomic; executor */
+    uint64_t scan_chunk;     /* reclaimer: where rocks__live_pick goes on */
     uint64_t chunk_bytes_max;
     unsigned looking;            /* atomic: threads inside rocks__live_test */
     struct rocks_chunk *retired; /* unpublished, freed once nobody looks */

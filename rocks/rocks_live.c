@@ -7,6 +7,11 @@
  * Readers (compaction filter, workers) take no lock: they raise `looking`, follow the pointers, lower it. A
  * chunk or leaf is first unpublished, then freed at a moment when `looking` is 0 (sequentially consistent on
  * both sides, so whoever raises it later no longer finds the pointer).
+ *
+ * Nor does the reclaimer while it searches (rocks__live_pick): it looks at thousands of chunks at a low
+ * priority, and an executor that waited for it would wait until it gets the processor back. Chunks and leaves
+ * are freed by itself only; the numbers it reads are atomic and may be a moment old, and it acts only on what
+ * does not change back (closed, dead).
  */
 #include <sys/mman.h>
 
@@ -17,11 +22,15 @@
 struct rocks_chunk {
     uint64_t bits[ROCKS_CHUNK_IDS / 64]; /* atomic */
     struct rocks_chunk *next;            /* retired list */
-    uint32_t live;                       /* the rest under the lock */
-    int closed;                          /* no more ids are given out of it */
-    int rewritten;                       /* its records are in files made by a compaction */
+    /* the rest is changed under the lock and atomic */
+    uint32_t live;
+    int closed;    /* no more ids are given out of it */
+    int rewritten; /* its records are in files made by a compaction */
     uint64_t bytes_live, bytes_stored;
 };
+
+#define SET(place, value) __atomic_store_n(&(place), (value), __ATOMIC_RELEASE)
+#define GET(place)        __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
 
 struct rocks_leaf {
     uint32_t used;                                 /* under the lock */
@@ -63,8 +72,8 @@ static void live_retire(struct rocks_live *live, uint64_t chunk_index) {
     struct rocks_chunk *chunk = *slot;
     __atomic_store_n(slot, NULL, __ATOMIC_SEQ_CST);
     live->records_live -= chunk->live;
-    live->bytes_live -= chunk->bytes_live;
-    live->bytes_stored -= chunk->bytes_stored;
+    SET(live->bytes_live, live->bytes_live - chunk->bytes_live);
+    SET(live->bytes_stored, live->bytes_stored - chunk->bytes_stored);
     chunk->next = live->retired;
     live->retired = chunk;
     live->top[chunk_index >> ROCKS_LEAF_BITS]->used--;
@@ -124,18 +133,19 @@ int rocks__live_add(struct rocks_live *live, uint32_t bytes, uint64_t *id_out) {
         pthread_mutex_unlock(&live->lock);
         return FIRN_ENOSPACE;
     }
-    uint64_t id = live->next_id++;
+    uint64_t id = live->next_id;
+    SET(live->next_id, id + 1);
     uint64_t bit = id & (ROCKS_CHUNK_IDS - 1);
     __atomic_fetch_or(&chunk->bits[bit / 64], (uint64_t)1 << (bit % 64), __ATOMIC_RELAXED);
-    chunk->live++;
-    chunk->bytes_live += bytes;
-    chunk->bytes_stored += bytes;
+    SET(chunk->live, chunk->live + 1);
+    SET(chunk->bytes_live, chunk->bytes_live + bytes);
+    SET(chunk->bytes_stored, chunk->bytes_stored + bytes);
     live->records_live++;
-    live->bytes_live += bytes;
-    live->bytes_stored += bytes;
+    SET(live->bytes_live, live->bytes_live + bytes);
+    SET(live->bytes_stored, live->bytes_stored + bytes);
     if (bit == ROCKS_CHUNK_IDS - 1 || chunk->bytes_stored >= live->chunk_bytes_max) {
-        chunk->closed = 1;
-        live->next_id = ((id >> ROCKS_CHUNK_BITS) + 1) << ROCKS_CHUNK_BITS;
+        SET(chunk->closed, 1);
+        SET(live->next_id, ((id >> ROCKS_CHUNK_BITS) + 1) << ROCKS_CHUNK_BITS);
     }
     pthread_mutex_unlock(&live->lock);
     *id_out = id;
@@ -150,10 +160,10 @@ void rocks__live_kill(struct rocks_live *live, uint64_t id, uint32_t bytes) {
         FIRN_ASSERT(chunk->live > 0 && live->records_live > 0);
         uint64_t gone = bytes != 0 ? bytes : chunk->bytes_live / chunk->live;
         if (chunk->live == 1 || gone > chunk->bytes_live) gone = chunk->bytes_live;
-        chunk->live--;
-        chunk->bytes_live -= gone;
+        SET(chunk->live, chunk->live - 1);
+        SET(chunk->bytes_live, chunk->bytes_live - gone);
         live->records_live--;
-        live->bytes_live -= gone;
+        SET(live->bytes_live, live->bytes_live - gone);
     }
     pthread_mutex_unlock(&live->lock);
 }
@@ -180,23 +190,28 @@ uint64_t rocks__live_clear(struct rocks_live *live) {
         else if (live_chunk(live, i) != NULL)
             live_retire(live, i);
     }
-    live->next_id = live->scan_chunk = end_chunk << ROCKS_CHUNK_BITS;
-    live->scan_chunk >>= ROCKS_CHUNK_BITS;
+    SET(live->next_id, end_chunk << ROCKS_CHUNK_BITS);
     uint64_t first = live->first_id;
     pthread_mutex_unlock(&live->lock);
     return first;
 }
 
+/* Closed, and nothing in it lives: for good. */
+static int live_chunk_is_dead(const struct rocks_chunk *chunk) {
+    return GET(chunk->closed) && GET(chunk->live) == 0;
+}
+
 static int live_is_dead(const struct rocks_live *live, uint64_t chunk_index) {
     const struct rocks_chunk *chunk = live_chunk(live, chunk_index);
-    return chunk == NULL || (chunk->closed && chunk->live == 0);
+    return chunk == NULL || live_chunk_is_dead(chunk);
 }
 
 /* Grow a wholly dead chunk to the run of dead or long gone chunks around it (so that a file on an edge
  * between two dead ones goes too), as far as ROCKS_SCAN_CHUNKS allows. */
 static void live_pick_run(const struct rocks_live *live, uint64_t chunk_index,
                           struct rocks_range *range_out) {
-    uint64_t begin_chunk = live->first_id >> ROCKS_CHUNK_BITS, open_chunk = live->next_id >> ROCKS_CHUNK_BITS;
+    uint64_t begin_chunk = GET(live->first_id) >> ROCKS_CHUNK_BITS,
+             open_chunk = GET(live->next_id) >> ROCKS_CHUNK_BITS;
     uint64_t first = chunk_index, end = chunk_index + 1;
     for (unsigned n = 0; n < ROCKS_SCAN_CHUNKS && first > begin_chunk && live_is_dead(live, first - 1); n++)
         first--;
@@ -209,8 +224,9 @@ static void live_pick_run(const struct rocks_live *live, uint64_t chunk_index,
 /* Whether more of ${a} than of ${b} (may be NULL) is dead. */
 static int live_is_worse(const struct rocks_chunk *a, const struct rocks_chunk *b) {
     if (b == NULL) return 1;
-    return (a->bytes_stored - a->bytes_live) * b->bytes_stored >
-           (b->bytes_stored - b->bytes_live) * a->bytes_stored;
+    uint64_t a_stored = GET(a->bytes_stored), b_stored = GET(b->bytes_stored);
+    uint64_t a_live = GET(a->bytes_live), b_live = GET(b->bytes_live);
+    return (a_stored - a_live) * b_stored > (b_stored - b_live) * a_stored;
 }
 
 static int live_is_dead_by(uint64_t bytes_live, uint64_t bytes_stored, unsigned percent) {
@@ -221,11 +237,11 @@ static int live_is_dead_by(uint64_t bytes_live, uint64_t bytes_stored, unsigned 
  * ROCKS_MERGE_BYTES: a merge rewrites a large file on its edge, too, so it should be long. */
 static void live_pick_merge(const struct rocks_live *live, uint64_t chunk_index,
                             struct rocks_range *range_out) {
-    uint64_t bytes = 0, end = chunk_index, limit = (live->next_id >> ROCKS_CHUNK_BITS) - 2;
+    uint64_t bytes = 0, end = chunk_index, limit = (GET(live->next_id) >> ROCKS_CHUNK_BITS) - 2;
     for (; end < limit && bytes < ROCKS_MERGE_BYTES; end++) {
         const struct rocks_chunk *chunk = live_chunk(live, end);
-        if (chunk == NULL || chunk->rewritten) break;
-        bytes += chunk->bytes_stored;
+        if (chunk == NULL || GET(chunk->rewritten)) break;
+        bytes += GET(chunk->bytes_stored);
     }
     *range_out =
         (struct rocks_range){chunk_index << ROCKS_CHUNK_BITS, end << ROCKS_CHUNK_BITS, UINT64_MAX, 0};
@@ -233,9 +249,9 @@ static void live_pick_merge(const struct rocks_live *live, uint64_t chunk_index,
 
 int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, int merge,
                      struct rocks_range *range_out) {
-    pthread_mutex_lock(&live->lock);
-    uint64_t begin_chunk = live->first_id >> ROCKS_CHUNK_BITS, open_chunk = live->next_id >> ROCKS_CHUNK_BITS;
-    int seek_worst = live_is_dead_by(live->bytes_live, live->bytes_stored, dead_percent_min);
+    uint64_t begin_chunk = GET(live->first_id) >> ROCKS_CHUNK_BITS,
+             open_chunk = GET(live->next_id) >> ROCKS_CHUNK_BITS;
+    int seek_worst = live_is_dead_by(GET(live->bytes_live), GET(live->bytes_stored), dead_percent_min);
     if (live->scan_chunk < begin_chunk || live->scan_chunk >= open_chunk) live->scan_chunk = begin_chunk;
     const struct rocks_chunk *worst = NULL;
     uint64_t worst_index = 0, small_index = 0;
@@ -243,29 +259,29 @@ int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, int mer
     for (unsigned n = 0; n < ROCKS_SCAN_CHUNKS && live->scan_chunk < open_chunk && !run;
          n++, live->scan_chunk++) {
         const struct rocks_chunk *chunk = live_chunk(live, live->scan_chunk);
-        if (chunk == NULL || !chunk->closed) continue;
-        if (chunk->live == 0) {
+        if (chunk == NULL || !GET(chunk->closed)) continue;
+        if (live_chunk_is_dead(chunk)) {
             live_pick_run(live, live->scan_chunk, range_out);
             run = 1;
         } else if (live_is_worse(chunk, worst)) {
             worst = chunk;
             worst_index = live->scan_chunk;
         }
-        if (small_index == 0 && !chunk->rewritten && live->scan_chunk + 2 < open_chunk)
+        if (small_index == 0 && !GET(chunk->rewritten) && live->scan_chunk + 2 < open_chunk)
             small_index = live->scan_chunk;
     }
     int found = run;
+    uint64_t worst_live = worst != NULL ? GET(worst->bytes_live) : 0;
     if (!found && seek_worst && worst != NULL &&
-        live_is_dead_by(worst->bytes_live, worst->bytes_stored, dead_percent_min)) {
+        live_is_dead_by(worst_live, GET(worst->bytes_stored), dead_percent_min)) {
         *range_out = (struct rocks_range){worst_index << ROCKS_CHUNK_BITS,
-                                          (worst_index + 1) << ROCKS_CHUNK_BITS, worst->bytes_live, 0};
+                                          (worst_index + 1) << ROCKS_CHUNK_BITS, worst_live, 0};
         found = 1;
     }
     if (!found && merge && small_index != 0) {
         live_pick_merge(live, small_index, range_out);
         found = 1;
     }
-    pthread_mutex_unlock(&live->lock);
     return found;
 }
 
@@ -282,10 +298,10 @@ void rocks__live_reclaimed(struct rocks_live *live, const struct rocks_range *ra
             live_retire(live, chunk_index);
             continue;
         }
-        chunk->rewritten = 1;
+        SET(chunk->rewritten, 1);
         if (chunk->bytes_stored > range->bytes_live) {
-            live->bytes_stored -= chunk->bytes_stored - range->bytes_live;
-            chunk->bytes_stored = range->bytes_live;
+            SET(live->bytes_stored, live->bytes_stored - (chunk->bytes_stored - range->bytes_live));
+            SET(chunk->bytes_stored, range->bytes_live);
         }
     }
     /* A leaf is freed when it is empty and lies wholly below the open chunk. */

@@ -2,11 +2,13 @@
 /*
  * Inside of the NVMe backend.
  *
- *  R1 An id is given out once, ever, and ids only grow; so a record is written once and never changes.
- *  R2 A record is dead when its bit in the liveness map is 0, its chunk is gone, or its id is below first_id.
- * Dead stays dead. R3 Deaths are never written: the compaction filter asks the map, and ranges with much dead
- * in them are compacted. R4 The executor creates chunks, the reclaimer frees them; others look
- * (rocks__live_test) and kill (rocks__live_kill).
+ * R1 An id is given out once, ever, and ids only grow; so a record is written once and never changes.
+ * R2 A record is dead when its bit in the liveness map is 0, its chunk is gone, or its id is below
+ *    first_id. Dead stays dead.
+ * R3 Deaths are never written: the compaction filter asks the map, and ranges with much dead in them are
+ *    compacted.
+ * R4 The executor creates chunks, the reclaimer frees them; others look (rocks__live_test) and kill
+ *    (rocks__live_kill).
  *
  * Medium: key = id, 8 bytes big-endian; value = OFFSET 0 SIZE 8 checksum of the payload seeded with the id
  * (little-endian), OFFSET 8 payload. In the subfolder "db"; beside it the file "firn-tier" marks the folder

@@ -3,8 +3,10 @@
  * The queue from the executor to a pool of blocking workers. base/ring.h would do, but waking a thread costs
  * as much as half a read. Here a worker is woken when none is awake, or when more than QUEUE_BACKLOG
  * operations wait for each that is: a fast device is served by few, which then seldom sleep; behind a slow
- * one the backlog wakes all. Q1 Nothing waits while all workers sleep: a worker looks again before it does,
- * and a push to sleepers wakes one.
+ * one the backlog wakes all.
+ *
+ * Q1 Nothing waits while all workers sleep: a worker looks again before it does, and a push to sleepers
+ *    wakes one.
  */
 #include "base/assert.h"
 #include "base/memory.h"

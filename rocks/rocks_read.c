@@ -27,7 +27,7 @@ struct slot {
     uint32_t bytes;            /* of the block, with trailer */
     uint32_t skip;             /* from the beginning of what is read to the block */
     uint8_t *data;             /* what is read */
-    uint8_t *large;            /* its own buffer when it does not fit the slot's */
+    uint8_t *large;            /* memory of its own when it does not fit the slot's; data is within */
     struct tier_operation *operations[ROCKS_SLOT_OPERATIONS];
     unsigned operation_count;
 };
@@ -126,7 +126,8 @@ static struct slot *slot_of_block(struct rocks_reads *reads, const struct rocks_
     return NULL;
 }
 
-static void slot_start(struct rocks_reads *reads, unsigned index) {
+/* Whether there was memory for it. */
+static int slot_start(struct rocks_reads *reads, unsigned index) {
     struct slot *slot = &reads->slots[index];
     uint64_t begin = slot->offset - slot->offset % reads->align;
     slot->skip = (uint32_t)(slot->offset - begin);
@@ -134,7 +135,11 @@ static void slot_start(struct rocks_reads *reads, unsigned index) {
     bytes = (bytes + reads->align - 1) / reads->align * reads->align;
     slot->data = reads->buffers + (size_t)index * ROCKS_SLOT_BYTES;
     slot->large = NULL;
-    if (bytes > ROCKS_SLOT_BYTES) slot->data = slot->large = memory_alloc_aligned(ROCKS_DIRECT_ALIGN, bytes);
+    if (bytes > ROCKS_SLOT_BYTES) {
+        slot->large = memory_try_alloc(bytes + ROCKS_DIRECT_ALIGN - 1);
+        if (slot->large == NULL) return 0;
+        slot->data = slot->large + (-(uintptr_t)slot->large & (ROCKS_DIRECT_ALIGN - 1));
+    }
     struct io_uring_sqe *sqe = io_uring_get_sqe(&reads->ring);
     FIRN_ASSERT(sqe != NULL); /* as many as slots */
     if (reads->fixed && slot->large == NULL)
@@ -144,6 +149,7 @@ static void slot_start(struct rocks_reads *reads, unsigned index) {
     io_uring_sqe_set_data64(sqe, index);
     reads->reading++;
     reads->unsubmitted++;
+    return 1;
 }
 
 enum taken { TAKEN, NOT_OURS, NO_SLOT };
@@ -170,8 +176,10 @@ static enum taken take(struct tier_backend *backend, struct tier_operation *oper
         FIRN_ASSERT(slot->table == NULL && slot->operation_count == 0);
         *slot = (struct slot){.table = table, .offset = offset, .bytes = bytes, .operation_count = 1};
         slot->operations[0] = operation;
-        slot_start(reads, index);
-        return TAKEN;
+        if (slot_start(reads, index)) return TAKEN;
+        *slot = (struct slot){0};
+        reads->free_count++;
+        result = NOT_OURS;
     }
     rocks__tables_put(table);
     return result;

@@ -7,17 +7,19 @@
  *   footer  the last 53 bytes: OFFSET 0 SIZE 1 kind of checksum, OFFSET 1 varints metaindex offset and size,
  *           index offset and size, zeros up to OFFSET 41, SIZE 4 format version, SIZE 8 magic (little-endian)
  *   block   content, SIZE 1 compression (0 none, 4 LZ4: varint size of the content, LZ4 block), SIZE 4
- * checksum content entries, SIZE 4 each offset of a restart, SIZE 4 number of restarts entry   varints: bytes
- * shared with the key before, other bytes of the key, bytes of the value (not in an index); rest of the key,
- * value index   key: the id, or a shorter one between this block and the next; value: varints offset and size
- * of a block, or, if the key shares bytes, zigzag varint: its size less that of the one before, which ends
- * (with its trailer) where it begins. In two levels the first one points to such blocks.
+ *           checksum
+ *   content entries, SIZE 4 each offset of a restart, SIZE 4 number of restarts
+ *   entry   varints: bytes shared with the key before, other bytes of the key, bytes of the value (not in an
+ *           index); rest of the key, value
+ *   index   key: the id, or a shorter one between this block and the next; value: varints offset and size of
+ *           a block, or, if the key shares bytes, zigzag varint: its size less that of the one before, which
+ *           ends (with its trailer) where it begins. In two levels the first one points to such blocks.
  *
  * X1 Every byte is checked before it is used; whatever is not as described makes the table or the record "not
  *    known" (an error), and the engine is asked instead. A wrong value cannot come out: the caller verifies
  *    the payload's checksum, which is seeded with the id.
  * X2 A record never changes and ids are never reused, so a table that the engine has dropped still reads
- * true.
+ *    true.
  */
 #include <errno.h>
 #include <fcntl.h>

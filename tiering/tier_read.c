@@ -282,7 +282,8 @@ static unsigned touch(uint64_t ref) {
     return buffer.walking ? 0 : tier_ghost_touch(ref);
 }
 
-static void pin(struct tier_read *read, struct tier_waiter *waiter, uint64_t ref) {
+/* The entry of ${ref}, pinned; to be read if it is new. */
+static struct tier_buffered *entry_pin(uint64_t ref) {
     struct tier_buffered *entry = entry_find(ref);
     if (entry == NULL) {
         entry = entry_create(ref);
@@ -290,9 +291,14 @@ static void pin(struct tier_read *read, struct tier_waiter *waiter, uint64_t ref
     } else if (entry->state == TIER_BUFFERED && entry->pins == 0) {
         entry_leave_remainder(entry);
     }
+    entry->pins++;
+    return entry;
+}
+
+static void pin(struct tier_read *read, struct tier_waiter *waiter, uint64_t ref) {
+    struct tier_buffered *entry = entry_pin(ref);
     entry->seen = touch(ref);
     entry->spent = 0;
-    entry->pins++;
     *waiter = (struct tier_waiter){.read = read, .entry = entry};
     if (entry->state == TIER_BUFFERED) return;
     waiter->next = entry->waiters;
@@ -498,15 +504,20 @@ void tier_read_ahead(uint64_t ref) {
     if (buffer.walking && entry_find(ref) == NULL) entry_queue(entry_create(ref));
 }
 
+/* Block until the pinned entry is BUFFERED. */
+static void entry_await(const struct tier_buffered *entry) {
+    while (entry->state != TIER_BUFFERED) {
+        tier_read_submit();
+        if (tier_manager.reads_in_flight + tier_manager.moves_in_flight > 0) tier_wait_completions();
+    }
+}
+
 /* What was announced is on its way with others: wait for it. */
 static int walk_wait(struct tier_buffered *entry, struct bytes *payload_out) {
     walk_trim();
     buffer.sync_reads++;
     entry->pins++;
-    while (entry->state != TIER_BUFFERED) {
-        tier_read_submit();
-        if (tier_manager.reads_in_flight + tier_manager.moves_in_flight > 0) tier_wait_completions();
-    }
+    entry_await(entry);
     int status = entry->page != NULL ? 0 : entry->status;
     if (status == 0) *payload_out = bytes_of(entry->page->data, entry->page->bytes);
     if (--entry->pins == 0) entry_settle(entry);
@@ -581,24 +592,10 @@ void tier_walk_read(const uint64_t *refs, unsigned count) {
     walk_release();
     for (unsigned i = 0; i < count; i++) {
         FIRN_ASSERT(page_ref_tag(refs[i]) == PAGE_TAG_NVME);
-        struct tier_buffered *entry = entry_find(refs[i]);
-        if (entry == NULL) {
-            entry = entry_create(refs[i]);
-            entry_queue(entry);
-        } else if (entry->state == TIER_BUFFERED && entry->pins == 0) {
-            entry_leave_remainder(entry);
-        }
-        entry->pins++;
-        buffer.walked[buffer.walked_count++] = entry;
+        buffer.walked[buffer.walked_count++] = entry_pin(refs[i]);
     }
-    for (unsigned i = 0; i < count;) {
-        if (buffer.walked[i]->state == TIER_BUFFERED) {
-            i++;
-            continue;
-        }
-        tier_read_submit();
-        if (tier_manager.reads_in_flight + tier_manager.moves_in_flight > 0) tier_wait_completions();
-    }
+    for (unsigned i = 0; i < count; i++)
+        entry_await(buffer.walked[i]);
 }
 
 /* --- the rest --- */
@@ -633,15 +630,16 @@ void tier_read_discarded(uint64_t ref) {
     if (entry != NULL) entry_kill(entry);
 }
 
+static void clear_list(const struct entry_list *list) {
+    for (struct tier_buffered *entry = list->head, *next; entry != NULL; entry = next) {
+        next = entry->next;
+        if (!tier_hold_covers(entry->node.key) && !page_is_shared(entry->node.key)) entry_kill(entry);
+    }
+}
+
 void tier_read_clear(void) {
-    for (struct tier_buffered *entry = buffer.queue.head, *next; entry != NULL; entry = next) {
-        next = entry->next;
-        if (!tier_hold_covers(entry->node.key) && !page_is_shared(entry->node.key)) entry_kill(entry);
-    }
-    for (struct tier_buffered *entry = buffer.remainder.head, *next; entry != NULL; entry = next) {
-        next = entry->next;
-        if (!tier_hold_covers(entry->node.key) && !page_is_shared(entry->node.key)) entry_kill(entry);
-    }
+    clear_list(&buffer.queue);
+    clear_list(&buffer.remainder);
 }
 
 uint64_t tier_read_buffer_bytes(void) {

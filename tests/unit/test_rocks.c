@@ -464,6 +464,26 @@ static void test_own_reader_unregistered(void **state) {
     test_own_reader(state);
 }
 
+/* Blocks larger than a slot's buffer get memory of their own; without it the engine reads them. */
+static void test_own_reader_large(void **state) {
+    (void)state;
+    enum { COUNT = 500, BYTES = 20000 };
+    static uint64_t addresses[COUNT];
+    struct simple simple;
+    assert_int_equal(simple_open(&simple, &rocks_ops, in_folder("tier"), 64u << 20, 8u << 20), 0);
+    for (uint64_t i = 0; i < COUNT; i++)
+        assert_int_equal(simple_put(&simple, BYTES, i, &addresses[i]), 0);
+    int own = await_own(&simple, BYTES, 0, addresses[0]);
+    uint64_t done = simple.backend->own_done;
+    fault_point_arm(FAULT_MEMORY_TRY, 0, 1);
+    assert_int_equal(simple_get(&simple, BYTES, 0, addresses[0]), own ? 0 : FIRN_ENOMEM);
+    assert_int_equal(simple.backend->own_done, done);
+    fault_point_reset();
+    assert_int_equal(simple_get(&simple, BYTES, 0, addresses[0]), 0);
+    assert_int_equal(simple.backend->own_done, done + (uint64_t)own);
+    simple_close(&simple);
+}
+
 /* Table files that cannot be opened, or no eventfd for the ring: the engine reads all. */
 static void test_own_reader_out(void **state) {
     (void)state;
@@ -573,6 +593,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_partial_batch, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_reader, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_reader_unregistered, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_own_reader_large, setup, teardown),
         cmocka_unit_test_setup_teardown(test_own_reader_out, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_threads, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reclaim_fails, setup, teardown),

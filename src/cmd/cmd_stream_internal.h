@@ -57,6 +57,23 @@ struct cmd_stream__span {
 FIRN_MUST_USE int cmd_stream__in_turns(struct call *call, const struct cmd_stream__span *spans, size_t count,
                                        int with_keys);
 
+/*
+ * XREADGROUP's new entries of one stream, from many nodes of which some are cold, in turns
+ * (cmd_stream_turns.c): FIRN_EPARKED, return it; 0: they are not that many. The consumer has been made.
+ */
+struct cmd_stream__delivery {
+    struct bytes key, group, consumer; /* of the call */
+    struct stream_id first;
+    uint64_t count; /* 0: all */
+    int no_ack;
+};
+FIRN_MUST_USE int cmd_stream__deliver_in_turns(struct call *call, struct entry *entry,
+                                               const struct cmd_stream__delivery *delivery);
+/* ${id}, of an entry of ${entry}, is delivered to the group's consumer. */
+void cmd_stream__deliver(struct call *call, struct entry *entry, struct stream_group *group,
+                         struct stream_consumer *consumer, const struct cmd_stream__delivery *delivery,
+                         struct stream_id id);
+
 /* --- changes --- */
 /* State of a group changed: saved and replicated, but neither WATCH nor blocked clients mind, and the command
  * may still block. */

@@ -274,13 +274,23 @@ static int reply_history(struct call *call, const struct source *source, uint64_
     return 0;
 }
 
+void cmd_stream__deliver(struct call *call, struct entry *entry, struct stream_group *group,
+                         struct stream_consumer *consumer, const struct cmd_stream__delivery *delivery,
+                         struct stream_id id) {
+    stream_group_deliver(stream_of(entry), entry->size, group, id);
+    if (delivery->no_ack) return;
+    struct stream_pending *pending = stream_pending_give(group, id, consumer);
+    pending->delivered_ms = consumer->active_ms = clock_cached_ms();
+    pending->deliveries = 1;
+    cmd_stream__propagate_claim(call, delivery->key, group, pending);
+}
+
 /* New entries for the group: each is delivered as it is written. */
 static int reply_new(struct call *call, const struct source *source, uint64_t count, int no_ack) {
-    struct stream *stream = stream_of(source->entry);
+    struct cmd_stream__delivery delivery = {.key = source->key, .no_ack = no_ack};
     struct stream_range range;
     struct stream_item item;
     struct stream_id from = source->after;
-    int64_t now_ms = clock_cached_ms();
     uint64_t sent = 0;
     int got = 0;
     stream_id_next(&from);
@@ -290,13 +300,7 @@ static int reply_new(struct call *call, const struct source *source, uint64_t co
         int error = cmd_stream__reply_item(call, &range, &item);
         if (error != 0) return error;
         if (sent++ == 0) call_must_finish(call);
-        stream_group_deliver(stream, source->entry->size, source->group, item.id);
-        if (no_ack) continue;
-        struct stream_pending *pending = stream_pending_give(source->group, item.id, source->consumer);
-        pending->delivered_ms = now_ms;
-        pending->deliveries = 1;
-        source->consumer->active_ms = now_ms;
-        cmd_stream__propagate_claim(call, source->key, source->group, pending);
+        cmd_stream__deliver(call, source->entry, source->group, source->consumer, &delivery, item.id);
     }
     if (got < 0) return got;
     reply_later_close(call->reply, later, sent);
@@ -370,6 +374,26 @@ static int read_in_turns(struct call *call, const struct read_options *options,
     return result;
 }
 
+/* XREADGROUP of one long stretch (cmd_stream__deliver_in_turns). */
+static int deliver_in_turns(struct call *call, const struct read_options *options,
+                            const struct source *sources) {
+    const struct source *serving = NULL;
+    for (size_t i = 0; i < options->streams; i++) {
+        if (!sources[i].serves) continue;
+        if (serving != NULL || sources[i].is_history) return 0;
+        serving = &sources[i];
+    }
+    FIRN_ASSERT(serving != NULL);
+    struct cmd_stream__delivery delivery = {.key = serving->key,
+                                            .group = options->group,
+                                            .consumer = options->consumer,
+                                            .first = serving->after,
+                                            .count = options->count,
+                                            .no_ack = options->no_ack};
+    stream_id_next(&delivery.first);
+    return cmd_stream__deliver_in_turns(call, serving->entry, &delivery);
+}
+
 static int read_with(struct call *call, const struct read_options *options, struct source *sources) {
     CALL_TRY(find_sources(call, options, call_block_noted(call), sources));
     CALL_TRY(decide(call, options, sources));
@@ -377,7 +401,8 @@ static int read_with(struct call *call, const struct read_options *options, stru
     for (size_t i = 0; i < options->streams; i++)
         serves |= sources[i].serves;
     if (serves) {
-        int error = options->by_group ? 0 : read_in_turns(call, options, sources);
+        int error = options->by_group ? deliver_in_turns(call, options, sources)
+                                      : read_in_turns(call, options, sources);
         if (error == 0) error = touch_all(options, sources);
         return error != 0 ? error : reply_sources(call, options, sources);
     }

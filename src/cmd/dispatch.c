@@ -248,6 +248,14 @@ static void feed_monitors(struct client *client, const struct command *command, 
     if (state == NULL || !state->monitored) cmd_monitor_feed(client, argv, argc);
 }
 
+/* Tell who listens what was done (call.h). */
+static void propagate(struct call *call) {
+    if (__builtin_expect(call_propagated != NULL, 0) && !call->no_propagation &&
+        (call->changes > 0 || call->forms != NULL))
+        call_propagated(call);
+    call_forms_free(call);
+}
+
 /* The command has run to its end: statistics, slow log, MONITOR. */
 static void finish_counted(struct call *call, uint64_t ns, uint64_t errors) {
     struct client *client = call->client;
@@ -268,10 +276,7 @@ static void finish_counted(struct call *call, uint64_t ns, uint64_t errors) {
         slowlog_add(client, argv, call->argc, us);
     if (__builtin_expect(dispatch_stats.monitors != 0, 0)) feed_monitors(client, command, argv, call->argc);
     memory_free(shown);
-    if (__builtin_expect(call_propagated != NULL, 0) && !call->no_propagation &&
-        (call->changes > 0 || call->forms != NULL))
-        call_propagated(call);
-    call_forms_free(call);
+    propagate(call);
 }
 
 static void finish(struct call *call, uint64_t ns, uint64_t errors_before) {
@@ -471,7 +476,10 @@ static int run_turn(struct client *client, const struct command *command) {
     fault_end(&faults);
     state->run_ns += ticks_to_ns(ticks() - begin);
     running_client = pushed_client = NULL;
-    if (result != 0 && park_between_turns(state, result)) return 1;
+    if (result != 0 && park_between_turns(state, result)) {
+        propagate(&call); /* what this turn has done */
+        return 1;
+    }
     if (result != 0) reply_failure(&client->reply, result == FIRN_EFAULT ? FIRN_EIO : result);
     if (state->pushes.bytes > 0) deliver_pushes(client, &state->pushes);
     complete(&call, state->run_ns, errors_before);
@@ -503,7 +511,10 @@ static int run(struct client *client, const struct command *command, enum fault_
     running_client = pushed_client = NULL;
 
     if (__builtin_expect(result != 0, 0)) {
-        if (begun_turns(client)) return begin_turns(client, command, ns);
+        if (begun_turns(client)) {
+            propagate(&call);
+            return begin_turns(client, command, ns);
+        }
         reply_rollback(&client->reply, mark);
         if (pushes.bytes > 0) deliver_pushes(client, &pushes);
         if (result == FIRN_EFAULT || result == FIRN_EPARKED || result == FIRN_EBUSY) {

@@ -291,6 +291,43 @@ class WholeCollections(firn.Case):
                 self.assertEqual(reply, {b"x": [item(i) for i in there[:len(there) // 2]], b"y": [[b"1-1", [b"a", b"b"]]]})
             self.finish(watch, writer, client)
 
+    def test_groups_of_a_stream_larger_than_memory(self):
+        with tiered(str(MEMORY), None) as server:
+            client, other = server.client(), server.client()
+            for begin in range(0, COUNT, 1000):
+                client.pipeline([("XADD", "x", "%d-1" % (i + 1), "f", member(i)) for i in range(begin, min(COUNT, begin + 1000))])
+            client("XGROUP", "CREATE", "x", "g", 0)
+            client("XGROUP", "CREATE", "x", "no-ack", 0)
+            half = COUNT // 2
+
+            def item(i):
+                return [b"%d-1" % (i + 1), [b"f", member(i)]]
+
+            with Watch(server) as watch:
+                client.send("XREADGROUP", "GROUP", "g", "one", "COUNT", half, "STREAMS", "x", ">")
+                time.sleep(0.02)
+                other.send("XREADGROUP", "GROUP", "g", "two", "COUNT", 1, "STREAMS", "x", ">")
+                adder = server.client()
+                adder.send("XADD", "x", "%d-1" % (2 * COUNT), "f", "later")
+                reply = client.receive()
+                self.assertEqual(len(reply[0][1]), half)
+                got = other.receive()[0][1][0]
+                first = 1 if got == item(0) else 0  # it came before or after, never in between
+                self.assertEqual(got, item(0 if first else half))
+                self.assertEqual(reply, [[b"x", [item(i) for i in range(first, half + first)]]])
+                self.assertEqual(adder.receive(), b"%d-1" % (2 * COUNT))
+                self.assertEqual(other("XPENDING", "x", "g")[0], half + 1)
+                self.assertEqual(other("XINFO", "GROUPS", "x")[0][7], b"%d-1" % (half + 1))
+                client("HELLO", 3)
+                reply = client("XREADGROUP", "GROUP", "no-ack", "one", "NOACK", "STREAMS", "x", ">")
+                self.assertEqual(reply[b"x"][:-1], [item(i) for i in range(COUNT)])
+                del reply
+                self.assertEqual(other("XPENDING", "x", "no-ack")[0], 0)
+                self.assertEqual(client("XREADGROUP", "GROUP", "no-ack", "one", "NOACK", "STREAMS", "x", ">"), None)
+            self.memory_fits(watch)
+            self.others_run(watch)
+            streams_end(other)
+
     def test_algebra_of_sets_larger_than_memory(self):
         """Each set is half of what test_set_... has; every second member of the second is in the first."""
         with tiered(str(MEMORY), None) as server:

@@ -2,9 +2,10 @@
 /*
  * Loading: every version from 1 to RDB_VERSION_READ, a bounded part per step.
  *
- * The file is mapped, so a value of any size is read where it is and the kernel takes pages back as it likes;
- * a device that fails to read it ends the process (SIGBUS), as a process without its data is of no use. The
- * checksum is computed over each part as it has been taken, and compared at the end.
+ * The file is mapped, so a value of any size is read where it is; what was read is let go of every DROP_US,
+ * so that it does not look like memory in use. A device that fails to read it, or somebody who cuts it off
+ * meanwhile, is a SIGBUS here: that is said, and ends the process (on_bus_error). The checksum is computed
+ * over each part as it has been taken, and compared at the end.
  *
  * With tiers, room is made between keys and between the elements of plain forms (type_decode_part): a file
  * larger than maxmemory goes down while it comes in.
@@ -15,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,6 +46,9 @@
 #define ROOM_LOOK          4u           /* and, looked at this often, */
 #define ROOM_BYTES         (256u << 10) /* when memory grew by so much */
 #define SERVE_EVERY_US     20000
+#define DROP_US            100000     /* the mapping is let go of this often */
+#define SUM_BYTES          (4u << 20) /* summed at once, then let go of */
+#define PAGE_ALIGNMENT     4096u
 #define SPILL_FROM         8u  /* a collection of this share of maxmemory is spilled */
 #define SPILL_SHARE        16u /* spilling takes this share for buffers, coming back as much and an index */
 #define MODULE_NAME_LENGTH 9u
@@ -62,7 +67,6 @@ struct persist_load {
     int64_t expiry_ms, idle_seconds, frequency; /* -1: not given */
     struct bytes_builder scratch, scratch_2;
     uint64_t keys, expires, expired, empty, functions;
-    int is_mapped;
     int done;
 };
 
@@ -89,18 +93,67 @@ static int short_read(const struct persist_load *load, const char *what) {
                 what);
 }
 
+/* --- the mapping --- */
+
+static struct persist_load *mapped; /* the load whose file is mapped now; NULL none */
+static struct sigaction bus_before;
+
+/* Reading the mapping failed: there is nothing to go back to. Others are not ours. */
+static void on_bus_error(int number, siginfo_t *info, void *ctx) {
+    (void)number, (void)ctx;
+    const uint8_t *at = info->si_addr;
+    if (mapped == NULL || at < mapped->data || at >= mapped->data + mapped->size) {
+        (void)sigaction(SIGBUS, &bus_before, NULL); /* comes again at once */
+        return;
+    }
+    log_warning(
+        "Error reading the RDB file %s near offset %zu of %zu: the device cannot read it, or it was cut off "
+        "while it was loaded. Short read or OOM loading DB. Unrecoverable error, aborting now.",
+        persist_config.file_name, (size_t)(at - mapped->data), mapped->size);
+    _exit(1);
+}
+
+static void watch_mapping(struct persist_load *load) {
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+    mapped = load;
+    (void)sigaction(SIGBUS, &action, &bus_before);
+}
+
+static void unmap(struct persist_load *load) {
+    if (mapped != load || load->data == NULL) return;
+    (void)sigaction(SIGBUS, &bus_before, NULL);
+    mapped = NULL;
+    munmap((void *)(uintptr_t)load->data, load->size);
+}
+
+/* Pages from ${from} to ${to} need not be in memory for now. */
+static void let_go(size_t from, size_t to) {
+    from &= ~(size_t)(PAGE_ALIGNMENT - 1);
+    if (mapped != NULL && to > from)
+        (void)madvise((void *)(uintptr_t)(mapped->data + from), to - from, MADV_DONTNEED);
+}
+
 /* --- room --- */
 
 static struct {
     unsigned elements;
     size_t used;      /* memory when room was made last */
     int starved;      /* nothing was left to move down */
-    int64_t serve_us; /* clients are due then */
+    int64_t serve_us; /* clients are due then, */
+    int64_t drop_us;  /* and the mapping */
     int said;         /* that memory is too small */
     struct rdb_spill *spill;
 } room;
 
+/* Within a key nobody knows how far it has been read. */
+static void let_go_sometimes(void) {
+    if (mapped == NULL || clock_monotonic_us() < room.drop_us) return;
+    let_go(offset(mapped), mapped->size);
+    room.drop_us = clock_monotonic_us() + DROP_US;
+}
+
 static int serve(void) {
+    let_go_sometimes();
     if (persist_config.serve == NULL || clock_monotonic_us() < room.serve_us) return 0;
     int stop = persist_config.serve();
     room.serve_us = clock_monotonic_us() + SERVE_EVERY_US;
@@ -248,7 +301,7 @@ static int map_file(struct persist_load *load) {
     (void)madvise(data, (size_t)status.st_size, MADV_SEQUENTIAL);
     load->data = data;
     load->size = (size_t)status.st_size;
-    load->is_mapped = 1;
+    watch_mapping(load);
     return 0;
 }
 
@@ -325,7 +378,7 @@ void persist__load_counts(const struct persist_load *load, struct persist__load_
 void persist_load_end(struct persist_load *load) {
     if (load == NULL) return;
     spill_end();
-    if (load->is_mapped) munmap((void *)(uintptr_t)load->data, load->size);
+    unmap(load);
     bytes_builder_fini(&load->scratch);
     bytes_builder_fini(&load->scratch_2);
     memory_free(load);
@@ -596,8 +649,12 @@ static int load_attribute(struct persist_load *load, uint8_t opcode) {
 
 static void add_to_checksum(struct persist_load *load) {
     size_t now = offset(load);
-    load->crc = rdb_crc64(load->crc, bytes_of(load->data + load->summed, now - load->summed));
-    load->summed = now;
+    while (load->summed < now) {
+        size_t size = now - load->summed < SUM_BYTES ? now - load->summed : SUM_BYTES;
+        load->crc = rdb_crc64(load->crc, bytes_of(load->data + load->summed, size));
+        load->summed += size;
+        let_go(load->summed - size, load->summed);
+    }
 }
 
 static int load_end(struct persist_load *load) {

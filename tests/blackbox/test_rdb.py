@@ -418,6 +418,19 @@ class Loading(WithFolder):
         self.assertEqual(server.wait_exit(), 0)
         self.assertEqual(self.file(), before)
 
+    def test_a_file_cut_off_while_it_loads(self):
+        server = self.server(stress="off")
+        c = server.client()
+        for start in range(0, 20000, 1000):
+            c.pipeline([("SET", "key:%d" % i, os.urandom(100)) for i in range(start, start + 1000)])
+        c("SAVE")
+        server.stop()
+        server = self.server("--key-load-delay", "200", "--loading-process-events-interval-bytes", "1024", stress="off")
+        os.truncate(self.path, 8192)
+        self.assertEqual(server.wait_exit(), 1)
+        self.assertRegex(server.text(), "Error reading the RDB file dump.rdb near offset [0-9]+ of [0-9]+: ")
+        self.assertNotIn("BUG REPORT", server.text())
+
     def refused(self, data, expected):
         with open(self.path, "wb") as file:
             file.write(data)

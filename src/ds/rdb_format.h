@@ -107,8 +107,8 @@ uint64_t rdb_crc64_combine(uint64_t first, uint64_t second, uint64_t size);
 
 /* --- DUMP payload: type byte, body, version (2 bytes), CRC-64 (8 bytes) --- */
 void rdb_payload_finish(struct bytes_builder *payload);
-/* Verify; *type_out and *body_out are what is between. A checksum of 0 is no other than any: it must be
- * right, as in Redis up to 7.4. FIRN_ECORRUPT: too short, version too new, or checksum wrong. */
+/* Verify; *type_out and *body_out are what is between. A checksum of 0 says that there is none
+ * (src/persist/README.md). FIRN_ECORRUPT: too short, version too new, or checksum wrong. */
 FIRN_MUST_USE int rdb_payload_open(struct bytes payload, uint8_t *type_out, struct bytes *body_out);
 
 /* --- packed containers --- */

@@ -143,11 +143,11 @@ static void pop_announce(struct call *call, struct entry *entry, uint64_t popped
     cmd_set__delete_if_empty(call, key, entry);
 }
 
-/* The whole set. */
+/* The whole set: gone at once, replied as ever. */
 static int pop_all(struct call *call, struct entry *entry) {
     struct bytes argv[2] = {bytes_of_text("DEL"), call->argv[1]};
-    int error = reply_all_now(call, entry, 1);
-    if (error != 0) return error;
+    int result = cmd_set__reply_all(call, entry, 1);
+    if (result != 0 && result != FIRN_EPARKED) return result;
     entry = db_changing(call->db, entry);
     uint64_t popped = entry->size;
     call_notify(call, NOTIFY_SET, "spop", argv[1]);
@@ -155,7 +155,7 @@ static int pop_all(struct call *call, struct entry *entry) {
     call_notify(call, NOTIFY_GENERIC, "del", argv[1]);
     call_changed_elements(call, argv[1], popped);
     call_rewrite(call, 2, argv);
-    return 0;
+    return result;
 }
 
 /* ${count} members of more. */

@@ -62,7 +62,7 @@ uint64_t *stream_reply_refs(size_t pages);
 /*
  * Write the header to call->reply first, then call this last and return what it returns (FIRN_EPARKED). Takes
  * over ${refs} (from stream_reply_refs), which are held from now on; copies ${plan}. The handler is not run
- * again. Nothing may have been changed by the command.
+ * again. Nothing may have been changed by the command (afterwards it may be: turns.h).
  */
 FIRN_MUST_USE int stream_reply_start(struct call *call, uint64_t *refs, size_t count,
                                      const struct stream_plan *plan);

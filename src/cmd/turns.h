@@ -2,7 +2,8 @@
 /*
  * Commands that go on in turns after their handler has returned: so much work, or so many pages, that other
  * clients must run meanwhile. The handler makes a struct turns (at the head of what the work needs), calls
- * turns_start last and returns what it returns; it is not run again. The client's pipeline waits.
+ * turns_start and returns what that returned; it is not run again. It has changed nothing before that;
+ * afterwards it may change what needs no page (SPOP of a whole set). The client's pipeline waits.
  *
  * A turn works for some 100 us and returns
  *   0             the reply is written

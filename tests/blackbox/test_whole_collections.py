@@ -127,6 +127,14 @@ class WholeCollections(firn.Case):
                 self.assertEqual(len(reply), count)
                 self.assertEqual(set(reply), set(map(member, range(count))))
                 self.assertEqual(writer("SCARD", "s"), count - len(range(0, count, count // 500)) + 2000)
+                with Watch(server) as popping:  # gone when it begins, replied as long as it takes
+                    client.send("SPOP", "s", 10 * count)
+                    time.sleep(0.02)
+                    self.assertEqual(writer("EXISTS", "s"), 0)
+                    writer("SADD", "s", "another")
+                    reply = client.receive()
+                self.assertEqual(set(reply), set(map(member, set(range(count)) - set(range(0, count, count // 500)))) | {b"later:%d" % i for i in range(2000)})
+                self.memory_fits(popping)
                 self.finish(watch, writer, client)
 
     def test_hash_larger_than_memory(self):

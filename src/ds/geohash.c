@@ -72,12 +72,12 @@ struct bounds {
 static struct bounds bounds_of(struct cell cell, unsigned step) {
     const double wide = GEOHASH_LONGITUDE_MAX - -GEOHASH_LONGITUDE_MAX,
                  high = GEOHASH_LATITUDE_MAX - -GEOHASH_LATITUDE_MAX;
-    double cells = (double)(UINT64_C(1) << step);
+    double size = 1.0 / (double)(UINT64_C(1) << step); /* a power of two: multiplying is exact */
     return (struct bounds){
-        .west = -GEOHASH_LONGITUDE_MAX + (cell.column * 1.0 / cells) * wide,
-        .east = -GEOHASH_LONGITUDE_MAX + ((cell.column + 1.0) / cells) * wide,
-        .south = -GEOHASH_LATITUDE_MAX + (cell.row * 1.0 / cells) * high,
-        .north = -GEOHASH_LATITUDE_MAX + ((cell.row + 1.0) / cells) * high,
+        .west = -GEOHASH_LONGITUDE_MAX + (cell.column * size) * wide,
+        .east = -GEOHASH_LONGITUDE_MAX + ((cell.column + 1.0) * size) * wide,
+        .south = -GEOHASH_LATITUDE_MAX + (cell.row * size) * high,
+        .north = -GEOHASH_LATITUDE_MAX + ((cell.row + 1.0) * size) * high,
     };
 }
 

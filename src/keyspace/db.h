@@ -154,6 +154,12 @@ void db_set_active_expire(int enabled);
 /* Housekeeping slice: reaper of flushed tables and detached values; nonzero when more is left. */
 int db_reap_some(int64_t budget_us);
 
+/* Bundles that are mostly dead: start or go on reading and emptying them (db_repack.c), a bounded step that
+ * never waits; nonzero when it should be called again soon. Not under pressure of memory. */
+int db_repack_some(void);
+/* Before db_fini_all, the tiers still there. */
+void db_repack_stop(void);
+
 /* Memory of tables and indexes (INFO, MEMORY STATS): overhead without entries. */
 uint64_t db_overhead_bytes(const struct db *db);
 /* O(n) check of table, indexes, counts; asserts. */

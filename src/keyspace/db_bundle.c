@@ -548,6 +548,19 @@ int db__bundle_visit(struct db *db, uint64_t ref, int (*visit)(struct entry *ent
     return result;
 }
 
+/* Bring every key of the bundle whose ${payload} this is into the table, as changed. */
+static void surface_records(struct db *db, uint64_t ref, struct bytes payload, unsigned count) {
+    struct record record;
+    size_t offset = COUNT_BYTES;
+    for (unsigned i = 0; i < count && record_next(payload, &offset, &record); i++) {
+        uint64_t hash = hash_key(record_key(&record));
+        if (db__cold_ref(db, hash) != ref) continue; /* BN4 */
+        uint64_t *slot = table_find(&db->table, hash, record_key(&record));
+        if (slot == NULL) slot = surface(db, hash, &record);
+        db__unbundle(db, hash, table_slot_entry(*slot));
+    }
+}
+
 /* Evict every key of the bundle whose ${payload} this is. */
 static void evict_records(struct db *db, uint64_t ref, struct bytes payload, unsigned count) {
     struct record record;
@@ -562,6 +575,24 @@ static void evict_records(struct db *db, uint64_t ref, struct bytes payload, uns
     }
 }
 
+/* Call ${work} for a copy of bundle ${ref}, since the record may go with the last of its keys. Its bytes, 0
+ * if it cannot be read. */
+static size_t for_records(struct db *db, uint64_t ref,
+                          void (*work)(struct db *db, uint64_t ref, struct bytes payload, unsigned count)) {
+    struct bytes payload;
+    unsigned count;
+    struct fault_set *set = fault_suspend();
+    int error = bundle_read(ref, &payload, &count);
+    if (error == 0) {
+        uint8_t *copy = memory_alloc(payload.size);
+        memcpy(copy, payload.data, payload.size);
+        work(db, ref, bytes_of(copy, payload.size), count);
+        memory_free(copy);
+    }
+    fault_resume(set);
+    return error == 0 ? payload.size : 0;
+}
+
 uint64_t evict__bundle(void) {
     uint64_t nth = db__bundled_total > 0 ? random_below(db__bundled_total) : 0, position, ref;
     struct db *db = NULL;
@@ -571,18 +602,13 @@ uint64_t evict__bundle(void) {
         nth -= db__cold_keys(db);
     }
     if (db == NULL || !cold_index_random(&db->cold, &position, &ref)) return 0;
-    struct bytes payload;
-    unsigned count;
     uint64_t evicted = db_stats.evicted_keys;
-    struct fault_set *set = fault_suspend();
-    if (bundle_read(ref, &payload, &count) == 0) { /* the record may go with its last key, hence a copy */
-        uint8_t *copy = memory_alloc(payload.size);
-        memcpy(copy, payload.data, payload.size);
-        evict_records(db, ref, bytes_of(copy, payload.size), count);
-        memory_free(copy);
-    }
-    fault_resume(set);
-    return db_stats.evicted_keys > evicted ? payload.size : 0;
+    size_t bytes = for_records(db, ref, evict_records);
+    return db_stats.evicted_keys > evicted ? bytes : 0;
+}
+
+void db__bundle_empty(struct db *db, uint64_t ref) {
+    (void)for_records(db, ref, surface_records);
 }
 
 void db__bundle_forget(struct db *db) {

@@ -105,6 +105,9 @@ void db__unbundle(struct db *db, uint64_t hash, struct entry *entry);
 /* Call ${visit} for every key of bundle ${ref} that is only there; the entry is lent for the call. Nonzero
  * from visit stops and is returned, as are the errors of reading. */
 int db__bundle_visit(struct db *db, uint64_t ref, int (*visit)(struct entry *entry, void *ctx), void *ctx);
+/* Every key of bundle ${ref} that lives comes into the table, as changed; the bundle is given back. Nothing
+ * if it cannot be read. */
+void db__bundle_empty(struct db *db, uint64_t ref);
 /* The database is flushed (NULL: all), or two are exchanged: bundles being written. */
 void db__bundle_forget(struct db *db);
 void db__bundle_swap(struct db *a, struct db *b);

@@ -36,7 +36,7 @@ struct server_state server_state;
 static struct loop_timer *cron_timer;
 static volatile sig_atomic_t signal_seen;
 static int64_t housekeeping_due_us;
-static int expiry_due, reaping_due;
+static int expiry_due, reaping_due, repacking_due;
 static struct persist_load *load; /* going on: commands that need the data set are refused */
 static void (*when_ready)(void);
 static uint64_t commands_before;
@@ -192,6 +192,7 @@ static int before_sleep(void *ctx) {
     int loading = load != NULL && !server_state.stopping && load_some();
     if (expiry_due) expiry_due = expire_some(TIER_EXPIRE_TURN_US_MAX);
     if (reaping_due) reaping_due = db_reap_some(TIER_TURN_US_MAX);
+    if (repacking_due && tier_zone() <= TIER_ZONE_BACKGROUND) repacking_due = db_repack_some();
     dispatch_turn();
     int again = tier_turn();
     again |= net_turn();
@@ -222,7 +223,7 @@ static int64_t cron(void *ctx) {
     clock_update();
     if (server_state.cron_paused) return server_cron_period_ms();
     expiry_due = load == NULL; /* before_sleep does the work, in slices */
-    reaping_due = 1;
+    reaping_due = repacking_due = 1;
     if (start >= housekeeping_due_us) {
         housekeeping_due_us = start + 100000 - 1000;
         housekeeping();
@@ -457,6 +458,7 @@ void server_stop(void) {
     net_stop();
     dispatch_stop();
     loop_timer_destroy(cron_timer);
+    db_repack_stop();
     db_fini_all();
     while (db_reap_some(1000000)) {
     }

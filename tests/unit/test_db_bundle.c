@@ -66,12 +66,20 @@ void tier_walk_read(const uint64_t *refs, unsigned count) {
     for (unsigned i = 0; i < count; i++)
         record_of(refs[i])->buffered = 1;
 }
+static void (*read_ready)(void *ctx); /* of the one read under way */
+static void *read_ctx;
+static const struct fault_set *read_set;
+
 struct tier_read *tier_read(const struct fault_set *set, void (*ready)(void *ctx), void *ctx) {
-    (void)set, (void)ready, (void)ctx;
-    return (struct tier_read *)&tier_clear; /* never arrives */
+    assert_null(read_ready);
+    read_set = set;
+    read_ready = ready;
+    read_ctx = ctx;
+    return (struct tier_read *)&read_ready;
 }
 void tier_read_done(struct tier_read *read) {
-    (void)read;
+    assert_ptr_equal(read, &read_ready);
+    read_ready = NULL;
 }
 
 static int fake_buffered(uint64_t ref, struct bytes *payload_out, unsigned *seen_out) {
@@ -427,6 +435,50 @@ static void test_walks(void **state) {
     assert_int_equal(syncs > 0 || record_of(db_cold_ref(db, key_of(KEYS - 1)))->buffered, 1);
 }
 
+/* Bundles that are mostly dead are emptied; what lives in them is packed again. */
+static void test_repack(void **state) {
+    (void)state;
+    struct db *db = db_at(0);
+    struct entry *entry;
+    fill(db, KEYS);
+    demote();
+    assert_int_equal(db_repack_some(), 0); /* nothing is dead */
+    for (unsigned n = 0; n < KEYS; n++) {
+        if (n % 10 < 3) continue;
+        assert_int_equal(find(db, n, &entry), 0);
+        db_delete(db, entry);
+    }
+    unsigned live_before = record_count - discards, reads = 0;
+    while (db_repack_some()) {
+        if (read_ready == NULL) continue;
+        for (unsigned i = 0; i < read_set->count; i++)
+            record_of(read_set->refs[i])->buffered = 1;
+        if (++reads == 3) { /* one of them cannot be read: stays */
+            record_of(read_set->refs[0])->error = FIRN_EIO;
+        }
+        read_ready(read_ctx);
+        assert_null(read_ready);
+        if (reads == 3) break;
+    }
+    for (unsigned i = 0; i < record_count; i++)
+        records[i].error = 0;
+    while (db_repack_some())
+        if (read_ready != NULL) {
+            for (unsigned i = 0; i < read_set->count; i++)
+                record_of(read_set->refs[i])->buffered = 1;
+            read_ready(read_ctx);
+        }
+    assert_true(db->cold.written - db->cold.keys <= db->cold.written / 5);
+    db_check(db);
+    demote();
+    db_check(db);
+    assert_int_equal(db_size(db), KEYS / 10 * 3);
+    assert_true(record_count - discards < live_before / 2);
+    for (unsigned n = 0; n < KEYS; n++)
+        if (n % 10 < 3) must_be_whole(db, n);
+    db_repack_stop();
+}
+
 /* Eviction as a last resort: a bundle's keys at a time, by policies for all keys only. */
 static void test_evict(void **state) {
     (void)state;
@@ -500,6 +552,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_changed_in_flight, setup, teardown),
         cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
         cmocka_unit_test_setup_teardown(test_walks, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_repack, setup, teardown),
         cmocka_unit_test_setup_teardown(test_evict, setup, teardown),
         cmocka_unit_test_setup_teardown(test_corrupt, setup, teardown),
     };

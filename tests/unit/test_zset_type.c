@@ -16,6 +16,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "ds/rdb_format.h"
+#include "types/held_pages.h"
 #include "types/score_tree.h"
 #include "types/zset.h"
 
@@ -304,6 +305,75 @@ static void test_failed_allocations_change_nothing(void **state) {
     end();
 }
 
+/* --- building half by half --- */
+
+/* Members in one order, elements in another: a sorted set like any other; and one of elements only comes back
+ * in order, page by page. */
+static void test_built_in_halves(void **state) {
+    (void)state;
+    enum { COUNT = 20000 };
+    struct entry *run = zset_build(bytes_of_text(""));
+    entry = zset_build(bytes_of_text("key"));
+    for (unsigned i = 0; i < COUNT; i++) {
+        unsigned other = i * 7919 % COUNT;
+        assert_int_equal(zset_build_member(entry, numbered(i), i % 100), 0);
+        assert_int_equal(zset_build_member(entry, numbered(i), i % 100), 0); /* again: nothing */
+        assert_int_equal(zset_build_element(run, numbered(other), other % 100), 0);
+    }
+    assert_true(run->size == COUNT && entry->size == 0);
+    zset_build_passed(entry, UINT64_MAX / 2);
+    struct score_view view;
+    uint64_t ref, after;
+    while ((ref = zset_build_take(run, &after)) != 0) {
+        const struct page *page = page_ref_dram(ref);
+        assert_int_equal(score_page_open(bytes_of(page->data, page->bytes), 1, &view), 0);
+        for (uint32_t i = 0; i < view.count; i++)
+            assert_int_equal(
+                zset_build_element(entry, score_view_member(&view, i), score_view_score(&view, i)), 0);
+        assert_true((after == 0) == (run->size == 0));
+        page_release(ref);
+    }
+    type_zset_ops.free_value(run);
+    entry_free(run);
+    assert_int_equal(entry->size, COUNT);
+    type_zset_ops.check(entry);
+    double score;
+    uint64_t rank;
+    assert_int_equal(zset_rank(entry, numbered(117), &score, &rank), 0);
+    assert_true(score == 17 && rank >= 17 * COUNT / 100 && rank < 18 * COUNT / 100);
+    fill(0, 100); /* it changes like any other */
+    type_zset_ops.check(entry);
+    end();
+}
+
+/* What is held stays as it was, is offered to the tiers from its end on, and nothing of it is left. */
+static void test_held_pages(void **state) {
+    (void)state;
+    begin();
+    fill(0, 20000);
+    size_t pages = zset_member_pages(entry, NULL, NULL);
+    uint64_t *refs = memory_alloc(pages * sizeof *refs), *starts = memory_alloc(pages * sizeof *starts);
+    assert_true(pages > 50 && zset_member_pages(entry, refs, starts) == pages);
+    memory_free(starts);
+    uint64_t first = refs[0];
+    struct held_pages *held = held_pages_create(refs, pages);
+    assert_true(held->head.pages == pages && page_ref_dram(first)->refs == 2);
+    fill(20000, 21000);
+    held_pages_release(held, held->next++);
+    held->pinned = 10;
+    struct type_victim victims[1000];
+    unsigned got = type_held_ops.victims(&held->head, PAGE_TAG_DRAM, (unsigned)pages - 10, victims, 1000);
+    assert_int_equal(got, pages - 10);
+    for (unsigned i = 0; i < got; i++) {
+        assert_int_equal(victims[i].locator, pages - 1 - i);
+        assert_true(*type_held_ops.locate(&held->head, victims[i].locator) == victims[i].ref);
+    }
+    assert_null(type_held_ops.locate(&held->head, 9));
+    type_zset_ops.check(entry);
+    held_pages_destroy(held);
+    end();
+}
+
 int main(void) {
     hash_seed_init();
     const struct CMUnitTest tests[] = {
@@ -316,6 +386,8 @@ int main(void) {
         cmocka_unit_test(test_scores_as_text),
         cmocka_unit_test(test_refused_bodies),
         cmocka_unit_test(test_failed_allocations_change_nothing),
+        cmocka_unit_test(test_built_in_halves),
+        cmocka_unit_test(test_held_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

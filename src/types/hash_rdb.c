@@ -102,6 +102,7 @@ static void hash_write_listpack_ex(const struct sort_run *run, struct bytes_buil
 
 static int hash_encode_as_listpack_ex(struct entry *entry, struct bytes_builder *out) {
     struct sort_run run = {.fields = memory_alloc((entry->size + 1u) * sizeof *run.fields)};
+    (void)bytes_builder_reserve(&run.copies, 1); /* also of fields that are empty there is a place */
     int error = hash_each(entry, hash_collect, &run);
     if (error == 0) {
         qsort(run.fields, run.count, sizeof *run.fields, sorted_compare);

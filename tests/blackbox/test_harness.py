@@ -66,10 +66,17 @@ class Harness(firn.Case):
         run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         self.addCleanup(run.kill)
 
+        def below(pid):
+            with open(f"/proc/{pid}/task/{pid}/children") as file:
+                for child in map(int, file.read().split()):
+                    yield child
+                    yield from below(child)
+
         def child():
-            with open(f"/proc/{run.pid}/task/{run.pid}/children") as file:
-                pids = [int(pid) for pid in file.read().split()]
-            return [pid for pid in pids if os.path.samefile(f"/proc/{pid}/exe", firn.SERVER) and "Ready" in open(f"/proc/{pid}/cwd/log").read()]
+            try:
+                return [pid for pid in below(run.pid) if os.path.samefile(f"/proc/{pid}/exe", firn.SERVER) and "Ready" in open(f"/proc/{pid}/cwd/log").read()]
+            except OSError:  # one that has just begun or ended
+                return []
         pid = firn.wait_until(child, "no server was started")[0]
         time.sleep(0.5)  # it is found ready and the stream runs, which takes some seconds
         os.kill(pid, signal.SIGSTOP)

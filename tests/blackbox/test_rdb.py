@@ -128,7 +128,10 @@ class WithFolder(firn.Case):
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def server(self, *options, **more):
+        """It has loaded its file, but for those that are told to take their time."""
         self.servers.append(firn.Server(*options, folder=self.folder, **more))
+        if more.get("wait", True) and "--key-load-delay" not in options:
+            firn.wait_until(lambda: self.servers[-1].info("persistence")["loading"] == "0", "it loads for ever", 60)
         return self.servers[-1]
 
     def oracle(self, *options):

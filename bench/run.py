@@ -169,7 +169,7 @@ def tiers(memory_max, pmem=0, nvme=64 << 30):
 def fill():
     memory_max = (64 if arguments.quick else 256) << 20
     print(f"\n## Load of ten times maxmemory ({memory_max >> 20} MB), pipeline 30, NVMe tier only, with a hot GET at 1,000/s beside it; at most {arguments.fill_seconds:.0f} s "
-          "a case, or until the server refuses (64 B strings must: a key off DRAM still takes 28 bytes of it)")
+          "a case, or until the server refuses")
     rows = []
     for kind, size in (("strings", 64), ("strings", 512), ("strings", 16384), ("hashes of 100 fields", 64), ("hashes of 100 fields", 512)):
         server = Server("firn", *tiers(memory_max))
@@ -311,7 +311,7 @@ parser.add_argument("--load", default=os.path.join(ROOT, "build-release/bench/fi
 parser.add_argument("--part", default=",".join(PARTS))
 parser.add_argument("--rounds", type=int, default=5)
 parser.add_argument("--seconds", type=float, default=4)
-parser.add_argument("--fill-seconds", type=float, default=300, help="a case of the part fill ends after this")
+parser.add_argument("--fill-seconds", type=float, default=900, help="a case of the part fill ends after this")
 parser.add_argument("--folder", default=tempfile.gettempdir(), help="where the servers' folders go: the device to measure")
 parser.add_argument("--quick", action="store_true")
 arguments = parser.parse_args()

@@ -91,6 +91,7 @@ struct rocks_range {
     uint64_t first, end;
     uint64_t bytes_live; /* in it when it was picked; UINT64_MAX: not counted (several chunks) */
     int all_dead;        /* files can be dropped whole */
+    uint64_t bytes_dead; /* stored in it when it was picked, and to be dropped */
 };
 
 struct rocks_live_totals {
@@ -280,6 +281,7 @@ struct tier_backend {
     unsigned reader_count;
     pthread_mutex_t lock; /* of the next three */
     pthread_cond_t changed;
+    uint64_t reclaiming;    /* atomic: dead bytes of what the reclaimer works on, still counted as stored */
     uint64_t cleared_below; /* ids below were cleared and their files not dropped yet; 0: none */
     int stopping;           /* atomic too: the writer looks at it while stalled */
     int idle;               /* atomic: the server has little to do */

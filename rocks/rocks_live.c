@@ -206,19 +206,26 @@ static int live_is_dead(const struct rocks_live *live, uint64_t chunk_index) {
     return chunk == NULL || live_chunk_is_dead(chunk);
 }
 
+/* Stored and dead in the closed chunk; NULL: none. */
+static uint64_t live_chunk_dead_bytes(const struct rocks_chunk *chunk) {
+    return chunk == NULL ? 0 : GET(chunk->bytes_stored) - GET(chunk->bytes_live);
+}
+
 /* Grow a wholly dead chunk to the run of dead or long gone chunks around it (so that a file on an edge
  * between two dead ones goes too), as far as ROCKS_SCAN_CHUNKS allows. */
 static void live_pick_run(const struct rocks_live *live, uint64_t chunk_index,
                           struct rocks_range *range_out) {
     uint64_t begin_chunk = GET(live->first_id) >> ROCKS_CHUNK_BITS,
              open_chunk = GET(live->next_id) >> ROCKS_CHUNK_BITS;
-    uint64_t first = chunk_index, end = chunk_index + 1;
+    uint64_t first = chunk_index, end = chunk_index + 1, dead = 0;
     for (unsigned n = 0; n < ROCKS_SCAN_CHUNKS && first > begin_chunk && live_is_dead(live, first - 1); n++)
         first--;
     for (unsigned n = 0; n < ROCKS_SCAN_CHUNKS && end < open_chunk && live_is_dead(live, end); n++)
         end++;
+    for (uint64_t i = first; i < end; i++)
+        dead += live_chunk_dead_bytes(live_chunk(live, i));
     if (first == begin_chunk) first = 0;
-    *range_out = (struct rocks_range){first << ROCKS_CHUNK_BITS, end << ROCKS_CHUNK_BITS, 0, 1};
+    *range_out = (struct rocks_range){first << ROCKS_CHUNK_BITS, end << ROCKS_CHUNK_BITS, 0, 1, dead};
 }
 
 /* Whether more of ${a} than of ${b} (may be NULL) is dead. */
@@ -237,14 +244,15 @@ static int live_is_dead_by(uint64_t bytes_live, uint64_t bytes_stored, unsigned 
  * ROCKS_MERGE_BYTES: a merge rewrites a large file on its edge, too, so it should be long. */
 static void live_pick_merge(const struct rocks_live *live, uint64_t chunk_index,
                             struct rocks_range *range_out) {
-    uint64_t bytes = 0, end = chunk_index, limit = (GET(live->next_id) >> ROCKS_CHUNK_BITS) - 2;
+    uint64_t bytes = 0, dead = 0, end = chunk_index, limit = (GET(live->next_id) >> ROCKS_CHUNK_BITS) - 2;
     for (; end < limit && bytes < ROCKS_MERGE_BYTES; end++) {
         const struct rocks_chunk *chunk = live_chunk(live, end);
         if (chunk == NULL || GET(chunk->rewritten)) break;
         bytes += GET(chunk->bytes_stored);
+        dead += live_chunk_dead_bytes(chunk);
     }
     *range_out =
-        (struct rocks_range){chunk_index << ROCKS_CHUNK_BITS, end << ROCKS_CHUNK_BITS, UINT64_MAX, 0};
+        (struct rocks_range){chunk_index << ROCKS_CHUNK_BITS, end << ROCKS_CHUNK_BITS, UINT64_MAX, 0, dead};
 }
 
 int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, int merge,
@@ -274,8 +282,9 @@ int rocks__live_pick(struct rocks_live *live, unsigned dead_percent_min, int mer
     uint64_t worst_live = worst != NULL ? GET(worst->bytes_live) : 0;
     if (!found && seek_worst && worst != NULL &&
         live_is_dead_by(worst_live, GET(worst->bytes_stored), dead_percent_min)) {
-        *range_out = (struct rocks_range){worst_index << ROCKS_CHUNK_BITS,
-                                          (worst_index + 1) << ROCKS_CHUNK_BITS, worst_live, 0};
+        *range_out =
+            (struct rocks_range){worst_index << ROCKS_CHUNK_BITS, (worst_index + 1) << ROCKS_CHUNK_BITS,
+                                 worst_live, 0, live_chunk_dead_bytes(worst)};
         found = 1;
     }
     if (!found && merge && small_index != 0) {

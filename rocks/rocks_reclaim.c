@@ -82,7 +82,7 @@ static int reclaim_range(struct tier_backend *backend, const struct rocks_range 
 static int reclaim_pick(struct tier_backend *backend, uint64_t cleared_below, struct rocks_range *range_out,
                         int *sweep_out) {
     if (cleared_below != 0) {
-        *range_out = (struct rocks_range){0, cleared_below, 0, 1};
+        *range_out = (struct rocks_range){0, cleared_below, 0, 1, 0}; /* not counted as stored any more */
         *sweep_out = 1;
         return 1;
     }
@@ -105,8 +105,10 @@ void *rocks__reclaimer_main(void *ctx) {
         pthread_mutex_unlock(&backend->lock);
         rocks__live_collect(&backend->live);
         int found = reclaim_pick(backend, cleared_below, &range, &sweep);
+        if (found) __atomic_store_n(&backend->reclaiming, range.bytes_dead, __ATOMIC_RELEASE);
         if (found && (error = reclaim_range(backend, &range, sweep)) == 0)
             rocks__live_reclaimed(&backend->live, &range);
+        __atomic_store_n(&backend->reclaiming, 0, __ATOMIC_RELEASE);
         pthread_mutex_lock(&backend->lock);
         if (found && error == 0 && backend->cleared_below == cleared_below) backend->cleared_below = 0;
         if (!found || error != 0) wait_period(backend, error != 0 ? RETRY_MS : RECLAIMER_PERIOD_MS);
@@ -197,10 +199,13 @@ static void keeper_look(struct tier_backend *backend, unsigned tick) {
     __atomic_store_n(&known->memory_bytes, memory, __ATOMIC_RELAXED);
 }
 
-/* Compression makes room: bytes on the medium per payload byte, pessimistic (memtables count whole). */
+/* Compression makes room: bytes on the medium per payload byte, pessimistic (memtables count whole; what is
+ * just being dropped may be gone from the medium already). */
 static void keeper_ratio(struct tier_backend *backend) {
     struct rocks_live_totals totals;
+    uint64_t reclaiming = __atomic_load_n(&backend->reclaiming, __ATOMIC_ACQUIRE);
     rocks__live_totals(&backend->live, &totals);
+    totals.bytes_stored -= reclaiming < totals.bytes_stored ? reclaiming : totals.bytes_stored;
     uint64_t ratio = 1000;
     if (totals.bytes_stored >= RATIO_BYTES_MIN) {
         uint64_t stored = totals.bytes_stored + totals.records_live * ROCKS_OVERHEAD_BYTES;

@@ -18,7 +18,7 @@
 
 #define RDB_TYPE_HASH_METADATA_PRE    22u
 #define RDB_TYPE_HASH_LISTPACK_EX_PRE 23u
-#define HASH_DEADLINE_MAX_MS          (INT64_C(1) << 48)
+#define HASH_DEADLINE_MAX_MS          ((INT64_C(1) << 48) - 2) /* of Redis */
 #define LISTPACK_BYTES_MAX            (1u << 30)
 
 /* --- writing --- */
@@ -182,7 +182,7 @@ static int hash_decode_deadline(uint64_t stored, int64_t base_ms, int64_t *expir
     if (stored == 0) return 0;
     if (stored > HASH_DEADLINE_MAX_MS || base_ms > HASH_DEADLINE_MAX_MS) return FIRN_ECORRUPT;
     *expiry_ms_out = base_ms >= 0 ? base_ms + (int64_t)stored - 1 : (int64_t)stored;
-    return 0;
+    return *expiry_ms_out > HASH_DEADLINE_MAX_MS ? FIRN_ECORRUPT : 0;
 }
 
 static int hash_decode_spilled(const struct type_spilled *element, void *run) {
@@ -229,11 +229,12 @@ static int hash_decode_element(struct rdb_packed *packed, struct bytes_builder *
     return 1;
 }
 
-/* 9, 13, 16, 23, 25. */
+/* 9, 13, 16, 23, 25. Deadlines rise, and fields without one come last. */
 static int hash_decode_packed(struct decode_run *run, enum rdb_packed_kind kind, int with_deadlines) {
     struct bytes_builder whole = {0};
     struct bytes raw, field, value, digits;
     struct rdb_packed packed;
+    uint64_t before = 0;
     int error = rdb_read_string(&run->reader, &whole, LISTPACK_BYTES_MAX * 2, &raw);
     if (error == 0) error = rdb_packed_open(&packed, kind, raw);
     while (error == 0) {
@@ -251,7 +252,9 @@ static int hash_decode_packed(struct decode_run *run, enum rdb_packed_kind kind,
         error = got == 1   ? hash_decode_deadline((uint64_t)stored, -1, &expiry_ms)
                 : got == 0 ? FIRN_ECORRUPT
                            : got;
+        if (error == 0 && with_deadlines && (uint64_t)expiry_ms < before) error = FIRN_ECORRUPT;
         if (error == 0) error = hash_decode_add(run, field, value, expiry_ms);
+        before = error == 0 ? (uint64_t)expiry_ms : 0;
     }
     bytes_builder_fini(&whole);
     return error == 0 && run->entry->size == 0 ? FIRN_ENOTFOUND : error;

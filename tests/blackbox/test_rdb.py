@@ -374,6 +374,20 @@ class Files(WithFolder):
         c("DEBUG", "SET-SKIP-CHECKSUM-VALIDATION", 1)
         self.assertEqual(c("RESTORE", "r", 0, wrong), "OK")
 
+    def test_deadlines_of_fields_out_of_order_are_refused(self):
+        c = self.server("--rdbcompression", "no").client()
+        early, late, beyond = 4000000000001, 4000000000002, 2**48
+        c("HSET", "h", "f1", "v1", "f2", "v2", "f3", "v3")
+        c("HPEXPIREAT", "h", early, "FIELDS", 1, "f2")
+        c("HPEXPIREAT", "h", late, "FIELDS", 1, "f1")
+        payload = c("DUMP", "h")
+        c("DEBUG", "SET-SKIP-CHECKSUM-VALIDATION", 1)
+        self.assertEqual(c("RESTORE", "r", 0, payload), "OK")
+        self.assertEqual(c("HPEXPIRETIME", "r", "FIELDS", 3, "f1", "f2", "f3"), [late, early, -1])
+        for first, second in ((late, early), (early, early - 1), (early, beyond), (beyond, beyond), (0, late)):
+            wrong = payload.replace(struct.pack("<q", early), b"first...").replace(struct.pack("<q", late), struct.pack("<q", second)).replace(b"first...", struct.pack("<q", first))
+            self.assertEqual(c.error("RESTORE", "r", 0, wrong, "REPLACE"), "ERR Bad data format", (first, second))
+
     def test_name_and_folder(self):
         c = self.server("--enable-protected-configs", "yes").client()
         os.mkdir(os.path.join(self.folder, "below"))

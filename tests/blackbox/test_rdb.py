@@ -127,10 +127,10 @@ class WithFolder(firn.Case):
                 server.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def server(self, *options, **more):
-        """It has loaded its file, but for those that are told to take their time."""
+    def server(self, *options, loaded=True, **more):
+        """It has loaded its file, but for those that take their time by order, or are asked meanwhile (loaded=False)."""
         self.servers.append(firn.Server(*options, folder=self.folder, **more))
-        if more.get("wait", True) and "--key-load-delay" not in options:
+        if loaded and more.get("wait", True) and "--key-load-delay" not in options:
             firn.wait_until(lambda: self.servers[-1].info("persistence")["loading"] == "0", "it loads for ever", 60)
         return self.servers[-1]
 
@@ -736,7 +736,7 @@ class Large(WithFolder):
     CHOOSES_TIERS = True
 
     def tiered(self, limit):
-        return self.server("--maxmemory", limit, "--tier-nvme-path", os.path.join(self.folder, "nvme"), "--tier-nvme-size", "4gb", stress="off")
+        return self.server("--maxmemory", limit, "--tier-nvme-path", os.path.join(self.folder, "nvme"), "--tier-nvme-size", "4gb", stress="off", loaded=False)
 
     @unittest.skipIf(firn.SANITIZED, "resident memory is not to be judged here")
     def test_more_than_memory(self):

@@ -26,6 +26,9 @@ int rdb_packed_open(struct rdb_packed *packed, enum rdb_packed_kind kind, struct
     size_t header = header_bytes[kind];
     if (raw.size < header + 1 || raw.data[raw.size - 1] != PACKED_END) return FIRN_ECORRUPT;
     if (kind != RDB_PACKED_ZIPMAP && bytes_load32(raw.data) != raw.size) return FIRN_ECORRUPT;
+    /* However lenient: to the servers that keep the count this one is empty. */
+    if (kind == RDB_PACKED_LISTPACK && bytes_load16(raw.data + 4) == 0 && raw.size > header + 1)
+        return FIRN_ECORRUPT;
     packed->kind = kind;
     packed->in_value = 0;
     /* Ziplists and zipmaps come from old servers only: what does not fit was not written by one. */

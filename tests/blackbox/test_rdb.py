@@ -388,6 +388,19 @@ class Files(WithFolder):
             wrong = payload.replace(struct.pack("<q", early), b"first...").replace(struct.pack("<q", late), struct.pack("<q", second)).replace(b"first...", struct.pack("<q", first))
             self.assertEqual(c.error("RESTORE", "r", 0, wrong, "REPLACE"), "ERR Bad data format", (first, second))
 
+    def test_a_listpack_that_says_it_is_empty_is_refused(self):
+        c = self.server("--rdbcompression", "no").client()
+        c("SADD", "s", "a", "b")
+        c("HSET", "h", "a", "b")
+        c("ZADD", "z", 1, "b")
+        c("RPUSH", "l", "a", "b")
+        c("DEBUG", "SET-SKIP-CHECKSUM-VALIDATION", 1)
+        for key in ("s", "h", "z", "l"):
+            payload = c("DUMP", key)
+            self.assertEqual(payload.count(b"\0\0\0\x02\0"), 1)
+            self.assertEqual(c("RESTORE", "r", 0, payload, "REPLACE"), "OK")
+            self.assertEqual(c.error("RESTORE", "r", 0, payload.replace(b"\0\0\0\x02\0", b"\0\0\0\0\0"), "REPLACE"), "ERR Bad data format", key)
+
     def test_name_and_folder(self):
         c = self.server("--enable-protected-configs", "yes").client()
         os.mkdir(os.path.join(self.folder, "below"))

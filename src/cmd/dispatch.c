@@ -319,10 +319,11 @@ static int park_unfinished(struct client *client, const struct command *command,
 
 /*
  * Keys off DRAM: a command of several keys would find the second one missing after it has changed the first.
- * Ask for all of them before it runs: 0, or FIRN_EFAULT.
+ * Ask for all of them before it runs: 0, or FIRN_EFAULT. Commands that wait look at what they need by
+ * themselves: one that waits for the page of a key it may never come to would lose its place in the queue.
  */
 static int touch_sunk_keys(const struct call *call) {
-    if (call->argc < 3) return 0; /* one key at most */
+    if (call->argc < 3 || (call->command->flags & COMMAND_BLOCKING)) return 0; /* < 3: one key at most */
     unsigned positions[SUNK_KEYS_MAX];
     int count = command_keys(call->command, call->argv, call->argc, positions, NULL, SUNK_KEYS_MAX),
         error = 0;

@@ -30,8 +30,9 @@
  *    command as a thousand clients do. Nobody is delayed where that gains nothing: no tier takes more, or
  *    all is on its way down that can be.
  * Z3 LIMIT: writers are parked, never refused, unless the lowest tier is full or its writes have failed
- *    for a second, or nothing was left to demote for a second. Whatever ends that calls room(). A trickle
- *    (what is just being written) counts as nothing, so that it keeps nobody waiting for ever.
+ *    for a second, or nothing was left to demote for a second (eight while something is being written: the
+ *    device may stand still) and what is on its way down makes no room. Whatever ends that calls room(). A
+ *    trickle (what is just being written) counts as nothing, so that it keeps nobody waiting for ever.
  *    Where the limit is below maxmemory and nothing is left to demote, writers go on up to maxmemory while
  *    the process fits.
  *    There keys go as the policy says (hooks.evict); only if it allows none are writers refused.
@@ -70,7 +71,8 @@
 #define TRUTH_EVERY_US      5000    /* under pressure; else with the cron */
 #define PURGE_EVERY_US      500000
 #define STARVED_PAUSE_US    2000    /* no victims were found: do not search again before */
-#define STARVED_REFUSE_US   1000000 /* at the limit with nothing to demote for so long: writers are refused */
+#define STARVED_REFUSE_US   1000000 /* at the limit with nothing to demote for so long: writers are refused, */
+#define STARVED_WRITES_US   8000000 /* unless something is being written: then after so long */
 #define STARVED_PASS_US     100000  /* between high and limit for so long: they are not delayed any more */
 #define STARVED_FALL_SHARE  64u /* of what has to go: when so much of it has gone, some was left after all */
 #define TRICKLE_SHARE       16u /* of what has to go: a round that finds less, and no more, found nothing */
@@ -418,6 +420,12 @@ void tier_pressure_cron(void) {
 
 /* --- writers --- */
 
+/* Parked writers go on below this: a little below the limit, so that those let in do not find it reached
+ * again by the first of them. */
+static uint64_t room_below(void) {
+    return pressure.limit - (pressure.limit - pressure.high) / 8;
+}
+
 /* Why waiting would not help, or NULL. */
 static const char *refusal(void) {
     const struct tier_device *lowest = tier_lowest();
@@ -428,7 +436,8 @@ static const char *refusal(void) {
     /* With the policy evict, full is a matter of the next turn unless there is nothing that may be evicted:
      * then also starving. */
     if (lowest->full_since_us != 0 && tier_manager.full_policy == TIER_FULL_ERROR) return lowest->write_full;
-    if (starved_for(STARVED_REFUSE_US)) {
+    int64_t patience_us = tier_manager.moves_in_flight > 0 ? STARVED_WRITES_US : STARVED_REFUSE_US;
+    if (starved_for(patience_us) && staying() >= room_below()) {
         if (lowest->full_since_us != 0) return lowest->write_full;
         return "-OOM command not allowed when used memory > 'maxmemory': keys and buffers alone fill it, and "
                "no value is left to move to the tiers. Raise maxmemory";
@@ -477,8 +486,7 @@ void tier_on_room(void (*room)(void *ctx), void *ctx) {
 
 void tier_pressure_room(void) {
     if (!pressure.told_to_wait || pressure.room == NULL) return;
-    /* A little below the limit, so that those let in do not find it reached again by the first of them. */
-    uint64_t below = pressure.limit - (pressure.limit - pressure.high) / 8;
+    uint64_t below = room_below();
     if (pressure.memory_max > 0 && !nothing_to_give()) {
         if (pressure.used >= below && refusal() == NULL) return;
         if (pressure.used < below && gate() >= 1000) return;

@@ -71,15 +71,14 @@
 #define TRUTH_EVERY_US      5000    /* under pressure; else with the cron */
 #define PURGE_EVERY_US      500000
 #define STARVED_PAUSE_US    2000    /* no victims were found: do not search again before */
-#define STARVED_REFUSE_US   1000000 /* at the limit with nothing to demote for so long: writers are refused, \
-                                     */
-#define STARVED_WRITES_US  8000000  /* unless something is being written: then after so long */
-#define STARVED_PASS_US    100000   /* between high and limit for so long: they are not delayed any more */
-#define STARVED_FALL_SHARE 64u /* of what has to go: when so much of it has gone, some was left after all */
-#define TRICKLE_SHARE      16u /* of what has to go: a round that finds less, and no more, found nothing */
-#define EVICT_TURN_US      500 /* of evicting keys where they alone fill memory, at once */
-#define ADMIT_SLACK_BYTES  65536u /* a command is taken to need no more when admission skips looking */
-#define ADMIT_SKIP_MAX     64u
+#define STARVED_REFUSE_US   1000000 /* nothing to demote at the limit for so long: writers are refused */
+#define STARVED_WRITES_US   8000000 /* the same while something is being written */
+#define STARVED_PASS_US     100000  /* between high and limit for so long: they are not delayed any more */
+#define STARVED_FALL_SHARE  64u /* of what has to go: when so much of it has gone, some was left after all */
+#define TRICKLE_SHARE       16u /* of what has to go: a round that finds less, and no more, found nothing */
+#define EVICT_TURN_US       500 /* of evicting keys where they alone fill memory, at once */
+#define ADMIT_SLACK_BYTES   65536u /* a command is taken to need no more when admission skips looking */
+#define ADMIT_SKIP_MAX      64u
 
 static struct {
     uint64_t memory_max, base, penalty;

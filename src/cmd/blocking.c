@@ -53,7 +53,7 @@ struct waiter {
     struct waiter_node nodes[];
 };
 
-/* blocking_hold. */
+/* B3 */
 struct key_hold {
     struct key_hold *next;
     unsigned db;
@@ -65,8 +65,8 @@ size_t blocking_keys, blocking_ready, blocking_held;
 static struct name_map keys;
 static struct { struct blocked_key *first, *last; } ready, stalled;
 static size_t on_nokey_count;
-static struct waiter *holders; /* B1 */
-static struct key_hold *key_holds;
+static struct waiter *holders;     /* B1 */
+static struct key_hold *key_holds; /* B3 */
 static struct { struct waiter *first, *last; } ended;
 
 /* --- keys --- */
@@ -419,6 +419,10 @@ void blocking_serve(void) {
         key->pins--;
         free_key_if_unused(key);
     }
+}
+
+int blocking_is_serving(void) {
+    return holders != NULL;
 }
 
 int blocking_is_held(struct db *db, struct bytes name) {

@@ -71,13 +71,17 @@ void blocking_serve(void);
 void blocking_leave(struct client *client);
 /* The client's re-run has come to its end or blocked again: what it held goes on. */
 void blocking_release(struct client *client);
-/* Keys held by B1, or by commands that work on one key in turns. */
+/* Keys held by B1 or B3. */
 extern size_t blocking_held;
+/* Whether a waiter is in the middle of its re-run: what is between a change and its waiter is nobody's to
+ * see. */
+int blocking_is_serving(void);
 /*
- * Until blocking_unhold, commands of others that name ${key} (of ${db}) are parked, and so are those that
- * change without naming keys: for a command in turns (turns.h) that has to see one and the same value in all
- * of them. Only what is due or evicted may still go meanwhile, or be replaced by another command's last turn.
- * NULL is a no-op for unhold.
+ * B3 Until blocking_unhold, commands of others that name ${key} (of ${db}) are parked, those of waiters
+ * stall, and so do commands that change keys without naming them (FLUSHALL, SWAPDB): for a command in turns
+ *    (turns.h) that needs one and the same value in all of them or is going to write it. Commands that only
+ *    read over all keys (DBSIZE, SCAN, KEYS) go on. What is due or evicted may still go. unhold of NULL is a
+ *    no-op.
  */
 struct key_hold;
 struct key_hold *blocking_hold(struct db *db, struct bytes key);
@@ -85,7 +89,7 @@ void blocking_unhold(struct key_hold *hold);
 /* The wait of ${client} in call_block was ended (timeout, CLIENT UNBLOCK): it is answered before anything
  * else runs, and takes nothing. */
 void blocking_end_wait(struct client *client);
-/* Whether a command that names ${key} of ${db} has to wait (B1). */
+/* Whether a command that names ${key} of ${db} has to wait (B1, B3). */
 int blocking_is_held(struct db *db, struct bytes key);
 
 /* INFO total_blocking_keys_on_nokey. */

@@ -336,13 +336,8 @@ static int touch_sunk_keys(const struct call *call) {
     return error;
 }
 
-static int is_held_in(struct db *db, struct bytes key) {
-    return (blocking_held > 0 && blocking_is_held(db, key)) ||
-           (dispatch__turns_held > 0 && dispatch__is_turns_held(db, key));
-}
-
 static int is_held(unsigned db, struct bytes key) {
-    return is_held_in(db_at(db), key);
+    return blocking_is_held(db_at(db), key);
 }
 
 static int is_queued_held(const struct command *command, unsigned db, struct bytes key) {
@@ -350,10 +345,9 @@ static int is_queued_held(const struct command *command, unsigned db, struct byt
     return is_held(db, key);
 }
 
-/* Whether a key of the command is held for a waiter (blocking.h, B1) or by a command in turns (turns.h, TU1).
- */
+/* Whether a key of the command is held for a waiter (blocking.h, B1) or by a command in turns (B3). */
 static int names_held_key(const struct call *call) {
-    unsigned all_keys = blocking_held > 0 ? COMMAND_WRITE | COMMAND_READONLY : COMMAND_WRITE;
+    unsigned all_keys = COMMAND_WRITE | (blocking_is_serving() ? COMMAND_READONLY : 0);
     if (call->command->key_spec_count == 0 && call->command->flags & all_keys)
         return 1;                           /* FLUSHALL, DBSIZE: all keys */
     if (call->command->handler == cmd_exec) /* a watched key may be about to change */
@@ -361,7 +355,7 @@ static int names_held_key(const struct call *call) {
     unsigned positions[SUNK_KEYS_MAX];
     int count = command_keys(call->command, call->argv, call->argc, positions, NULL, SUNK_KEYS_MAX);
     for (int i = 0; i < count && i < (int)SUNK_KEYS_MAX; i++) {
-        if (is_held_in(call->db, call->argv[positions[i]])) return 1;
+        if (blocking_is_held(call->db, call->argv[positions[i]])) return 1;
     }
     return 0;
 }
@@ -496,7 +490,7 @@ static int run(struct client *client, const struct command *command, enum fault_
     struct call call;
     call_init(&call, client, command, client->request.argv, client->request.argc);
     client->command = command;
-    if (__builtin_expect((blocking_held | dispatch__turns_held) > 0, 0) && mode == FAULT_ASYNC &&
+    if (__builtin_expect(blocking_held > 0, 0) && mode == FAULT_ASYNC &&
         (state == NULL || state->waiter == NULL) && names_held_key(&call))
         return dispatch__park_held(dispatch__state(client));
     running_client = pushed_client = client;

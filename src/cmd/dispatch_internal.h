@@ -60,7 +60,7 @@ struct dispatch_state {
     int monitored;            /* MONITOR has been shown this command */
     struct waiter *waiter;    /* in call_block (blocking.c) */
     struct turns *turns;      /* the handler has run, the command goes on in turns */
-    struct turns_held *held;  /* the key it will write, if any */
+    struct key_hold *held;    /* turns_hold */
     struct reply pushes;      /* messages that wait for the end of those */
     uint64_t ticket;          /* order among parked writers */
     struct dispatch_state *next, *previous; /* list of the same kind of wait: MEMORY, PAUSE, DELAY */
@@ -83,9 +83,6 @@ int dispatch__park_held(struct dispatch_state *state);
 enum dispatch_turns { DISPATCH_TURNS_PAGES, DISPATCH_TURNS_OUTPUT, DISPATCH_TURNS_AGAIN };
 void dispatch__park_turns(struct dispatch_state *state, enum dispatch_turns until);
 void dispatch__wake_turns(struct dispatch_state *state);
-/* Keys that commands in turns will write (turns_hold), and whether this is one. */
-extern size_t dispatch__turns_held;
-int dispatch__is_turns_held(const struct db *db, struct bytes key);
 /* A key was released: those parked for one try again. */
 void dispatch__wake_held(void);
 /* Run the command of a waiting client now. DONE: the reply is written, the client goes on by itself; AGAIN:

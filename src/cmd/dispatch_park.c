@@ -10,8 +10,7 @@
  *           timer waits for them.
  *   PAUSE   CLIENT PAUSE, until unpause or its end.
  *   WAIT    the command arranged its wake-up itself (FIRN_EPARKED: dispatch_wait, call_block).
- *   HELD    a key of the command is held for a waiter (blocking.h) or by
- * a command in turns (turns.h, TU1).
+ *   HELD    a key of the command is held for a waiter or by a command in turns (blocking.h).
  *   TURNS   until the next turn of a command that goes on after its handler (turns.h).
  *
  * W1 A state is in the list of its kind exactly while it is parked for that kind and not ready.
@@ -157,12 +156,11 @@ void dispatch__unpark(struct dispatch_state *state) {
     state->timer = NULL;
 }
 
-static void release_held(struct dispatch_state *state);
-
 static void end_turns(struct dispatch_state *state) {
     state->turns->destroy(state->turns);
     state->turns = NULL;
-    release_held(state);
+    blocking_unhold(state->held);
+    state->held = NULL;
     reply_fini(&state->pushes);
 }
 
@@ -210,43 +208,10 @@ int dispatch__park_pages(struct dispatch_state *state, const struct fault_set *s
 
 /* --- turns --- */
 
-struct turns_held {
-    struct turns_held *next;
-    const struct db *db;
-    size_t bytes;
-    uint8_t key[];
-};
-
-static struct turns_held *turns_held;
-size_t dispatch__turns_held;
-
 void turns_hold(struct call *call, struct bytes key) {
     struct dispatch_state *state = dispatch__state(call->client);
     FIRN_ASSERT(state->turns != NULL && state->held == NULL);
-    struct turns_held *hold = memory_alloc(sizeof *hold + key.size);
-    *hold = (struct turns_held){.next = turns_held, .db = call->db, .bytes = key.size};
-    if (key.size > 0) memcpy(hold->key, key.data, key.size);
-    state->held = turns_held = hold;
-    dispatch__turns_held++;
-}
-
-int dispatch__is_turns_held(const struct db *db, struct bytes key) {
-    for (const struct turns_held *hold = turns_held; hold != NULL; hold = hold->next) {
-        if (hold->db == db && bytes_equal(bytes_of(hold->key, hold->bytes), key)) return 1;
-    }
-    return 0;
-}
-
-static void release_held(struct dispatch_state *state) {
-    struct turns_held **place = &turns_held;
-    if (state->held == NULL) return;
-    while (*place != state->held)
-        place = &(*place)->next;
-    *place = state->held->next;
-    memory_free(state->held);
-    state->held = NULL;
-    dispatch__turns_held--;
-    dispatch__wake_held();
+    state->held = blocking_hold(call->db, key);
 }
 
 void dispatch__park_turn_pages(struct dispatch_state *state, const struct fault_set *set, unsigned old) {

@@ -15,9 +15,8 @@
  * When the client goes or the command is over, ->destroy is called. Executor only.
  *
  * TU1 A command in turns is of the moment when its handler ran, as if it had been done then: it reads what
- * its inputs were (held pages), and the key it is going to write (turns_hold) is out of reach until it has:
- *     commands that name it, and those that change keys without naming them (FLUSHALL, SWAPDB), wait.
- * Commands that go over all keys (DBSIZE, SCAN, KEYS) do not: they find that key as it was before.
+ *     its inputs were (held pages), and the key it is going to write (turns_hold) is out of reach until it
+ *     has (blocking.h, B3). Commands that go over all keys (DBSIZE, SCAN, KEYS) find that key as it was.
  */
 #ifndef FIRN_CMD_TURNS_H
 #define FIRN_CMD_TURNS_H

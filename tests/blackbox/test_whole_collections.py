@@ -494,6 +494,15 @@ class WholeCollections(firn.Case):
                 self.assertEqual(other.receive(), 1)
                 reply = [third.receive() for _ in range(4)][3]
                 self.assertIn(reply, ([1, size], [1, 0]), "after the command, before or after the DEL")
+            client("DEL", "e")
+            third.send("BLMOVE", "source", "d", "LEFT", "LEFT", 0)
+            client.send("SUNIONSTORE", "d", "a", "b")
+            time.sleep(0.02)
+            other("RPUSH", "source", "x")
+            self.assertEqual(client.receive(), 2 * half)
+            with self.assertRaises(firn.ReplyError, msg="who waited comes after it too: d is a set then"):
+                third.receive()
+            self.assertEqual((other("LLEN", "source"), other("SCARD", "d"), other("DEL", "source")), (1, 2 * half, 1))
             gone = server.client()
             gone.send("SUNIONSTORE", "d", "a", "b")
             time.sleep(0.02)

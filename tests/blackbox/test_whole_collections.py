@@ -93,8 +93,9 @@ class WholeCollections(firn.Case):
     SECONDS_MAX = 180
 
     def memory_fits(self, watch):
+        """With so small a maxmemory the engine's threads and the allocator's slack count; bench/run.py --part whole has large ones."""
         if not firn.SANITIZED:
-            self.assertLessEqual(watch.peak, MEMORY * 1.1 + (2 << 20))
+            self.assertLessEqual(watch.peak, MEMORY * 1.1 + (4 << 20))
 
     def others_run(self, watch):
         """In turns, not after the whole. How fast is for bench/run.py --part whole: this machine may do other things beside."""

@@ -18,6 +18,7 @@
 #include "base/random.h"
 #include "keyspace/db_internal.h"
 #include "keyspace/evict.h"
+#include "keyspace/evict_internal.h"
 #include "keyspace/notify.h"
 #include "page/fault.h"
 #include "page/page.h"
@@ -312,7 +313,11 @@ int db_find(struct db *db, struct bytes key, unsigned flags, struct entry **entr
     }
     if (__builtin_expect(table_slot_is_cold(*slot), 0)) db__note_cold(db, hash);
     found_clock = entry->clock;
-    if (!(flags & LOOKUP_NO_TOUCH)) evict_touch(entry);
+    if (!(flags & LOOKUP_NO_TOUCH)) {
+        evict_touch(entry);
+        if (__builtin_expect(db__is_clean(entry), 0) && !evict__is_about_then(found_clock, entry->clock))
+            db__unbundle(db, hash, entry); /* BN5 */
+    }
     if (!(flags & (LOOKUP_WRITE | LOOKUP_NO_STATS))) db_stats.keyspace_hits++;
     *entry_out = entry;
     return 0;

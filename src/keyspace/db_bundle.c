@@ -28,7 +28,9 @@
  * only if the entry in the table is, byte for byte, what its record says (the clock aside). So nobody has to
  * be told about changes, and a key packed twice does no harm. BN3 Bytes of a bundle are not trusted: what
  * does not fit is FIRN_ECORRUPT. BN4 A record is live if the index refers its position to this bundle: a
- * position is in the index once, so a dead record is not taken for a live one.
+ * position is in the index once, so a dead record is not taken for a live one. BN5 The clock of a record is
+ * right within an hour or so: an entry used in another hour than its record says counts as changed. (In a
+ * stress mode exactly right; else reading would write.)
  *
  * Executor only.
  */

@@ -23,10 +23,13 @@
 #include "base/random.h"
 #include "keyspace/db_internal.h"
 #include "keyspace/evict_internal.h"
+#include "tiering/tier.h"
 
 #define CLOCK_MASK         0xffffffu
 #define CLOCK_BITS         24u
 #define LRU_MS             1000 /* resolution of Redis's field */
+#define LRU_HOUR_BITS      12u  /* of a clock: what changes within an hour or so; 2^12 seconds */
+#define LFU_HOUR_BITS      14u  /* the counter and 2^6 minutes */
 #define LFU_INIT           5u
 #define LFU_MAX            255u
 #define POOL_SIZE          16u
@@ -90,6 +93,12 @@ void evict_touch(struct entry *entry) {
     } else {
         entry->clock = lru_now();
     }
+}
+
+int evict__is_about_then(uint32_t clock, uint32_t other) {
+    uint32_t differ = (clock ^ other) & CLOCK_MASK;
+    if (tier_get_stress() != TIER_STRESS_OFF) return differ == 0;
+    return differ >> (evict_policy_is_lfu() ? LFU_HOUR_BITS : LRU_HOUR_BITS) == 0;
 }
 
 void evict_init_clock(struct entry *entry) {

@@ -20,6 +20,9 @@ int evict__compact(int64_t budget_us);
 
 /* Whether ${entry} goes down in a bundle (db_bundle.c). */
 int evict__is_small(const struct entry *entry);
+/* Whether two clocks of an entry tell of the same hour or so; with a stress mode, of the same second (BN5).
+ */
+int evict__is_about_then(uint32_t clock, uint32_t other);
 /* Bundles of cold small entries, up to ${limit}; then begin and finish as the manager's hooks, for victims
  * with bundled_bytes. */
 unsigned evict__bundle_victims(struct tier_victim *victims_out, unsigned limit);

@@ -72,6 +72,16 @@ static int query_reserve(struct client_connection *connection, size_t more, int 
     return 0;
 }
 
+/* Of a big argument that is being received: for how many more bytes to make room at once. 0: there is none.
+ * So a buffer ends up as large as its argument, however that came in. */
+static size_t big_argument_room(const struct client_connection *connection) {
+    size_t needed = connection->client->request.needed;
+    size_t there = connection->query_end - connection->query_start;
+    if (needed < NET_BIG_ARGUMENT_BYTES) return 0;
+    size_t step = there > NET_EXACT_BYTES_MAX ? there : NET_EXACT_BYTES_MAX;
+    return there + needed > NET_EXACT_BYTES_MAX && needed > step ? step : needed;
+}
+
 static void query_free(struct client_connection *connection) {
     memory_free(connection->query);
     connection->query = NULL;
@@ -84,6 +94,7 @@ void net__query_shrink(struct client_connection *connection, int idle) {
     size_t peak = connection->query_peak;
     connection->query_peak = there;
     if (!connection->query || connection->waiting) return;
+    if (!idle && big_argument_room(connection) > 0) return; /* it is needed in a moment */
     if (there == 0 && idle) {
         query_free(connection);
         return;
@@ -107,7 +118,8 @@ static int keep_rest(struct client_connection *connection, struct bytes rest) {
     struct client *client = connection->client;
     FIRN_ASSERT(connection->query_start == connection->query_end);
     connection->query_start = connection->query_end = 0;
-    int error = query_reserve(connection, rest.size, 0);
+    size_t big = big_argument_room(connection);
+    int error = query_reserve(connection, rest.size + big, big > 0);
     if (error != 0) return error;
     memcpy(connection->query, rest.data, rest.size);
     connection->query_end = rest.size;
@@ -318,19 +330,14 @@ void net__continue(struct client_connection *connection) {
 static size_t receive_into(void *ctx, uint8_t **memory_out) {
     struct client_connection *connection = ctx;
     if (connection->query_start == connection->query_end) return 0;
-    size_t needed = connection->client->request.needed;
-    size_t more = needed > RECEIVE_BYTES_MIN ? needed : RECEIVE_BYTES_MIN;
-    int exact = needed >= NET_BIG_ARGUMENT_BYTES;
-    if (exact) {
-        size_t there = connection->query_end - connection->query_start;
-        more = needed;
-        if (there + more > NET_EXACT_BYTES_MAX) {
-            size_t step = there > NET_EXACT_BYTES_MAX ? there : NET_EXACT_BYTES_MAX;
-            if (more > step) more = step;
-        }
-        /* Room that is there already is used up first. */
+    size_t more = big_argument_room(connection);
+    int exact = more > 0;
+    if (exact) { /* room that is there already is used up first */
         size_t room = connection->query_capacity - connection->query_end;
         if (room >= NET_QUERY_BYTES_MIN && room < more) more = room;
+    } else {
+        size_t needed = connection->client->request.needed;
+        more = needed > RECEIVE_BYTES_MIN ? needed : RECEIVE_BYTES_MIN;
     }
     if (query_reserve(connection, more, exact) != 0) {
         out_of_memory(connection->client);
@@ -358,7 +365,8 @@ static void received_data(struct client_connection *connection, const uint8_t *d
         return;
     }
     if (data != connection->query + connection->query_end) {
-        if (query_reserve(connection, size, 0) != 0) {
+        size_t big = big_argument_room(connection);
+        if (query_reserve(connection, size > big ? size : big, big > 0) != 0) {
             out_of_memory(client);
             return;
         }

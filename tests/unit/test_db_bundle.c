@@ -309,6 +309,29 @@ static void test_changes(void **state) {
     db_check(db);
 }
 
+/* BN5: what is used in another hour than its record says is packed anew, with its new clock. */
+static void test_clocks(void **state) {
+    (void)state;
+    struct db *db = db_at(0);
+    struct entry *entry;
+    fill(db, 1000);
+    assert_int_equal(find(db, 1, &entry), 0);
+    evict_set_idle(entry, 3 * 4096);
+    demote();
+    for (unsigned n = 1; n <= 2; n++) {
+        uint64_t cold = db->cold.keys;
+        assert_int_equal(find(db, n, &entry), 0);
+        assert_true(db__is_clean(entry));
+        uint32_t clock = entry->clock;
+        assert_int_equal(db_find(db, key_of(n), LOOKUP_WRITE, &entry), 0); /* touches */
+        assert_in_range(evict_idle_ms(entry), 0, 60000);
+        int is_clean = n == 2 && evict__is_about_then(clock, entry->clock); /* 100 s may be in another hour */
+        assert_int_equal(db__is_clean(entry), is_clean);
+        assert_int_equal(db->cold.keys, cold - !is_clean);
+    }
+    db_check(db);
+}
+
 /* Changes while the bundle is on its way: it takes over only what it says. */
 static void test_changed_in_flight(void **state) {
     (void)state;
@@ -549,6 +572,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_down_and_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_clocks, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changed_in_flight, setup, teardown),
         cmocka_unit_test_setup_teardown(test_scan, setup, teardown),
         cmocka_unit_test_setup_teardown(test_walks, setup, teardown),

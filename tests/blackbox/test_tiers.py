@@ -90,6 +90,7 @@ class Tiers(firn.Case):
                 client("TIER", "DEMOTE", "first:%d" % number)  # into memtables of a server with much memory
             load(0)
             client("CONFIG", "SET", "maxmemory", str(memory))
+            firn.wait_until(lambda: int(server.info("memory")["used_memory"]) <= memory, "used memory does not follow maxmemory", 60)
             if not firn.SANITIZED:
                 firn.wait_until(lambda: anonymous_bytes(server.process.pid) <= memory * 1.1, "resident memory does not follow maxmemory", 60)
             peak = load(count)

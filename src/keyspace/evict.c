@@ -291,7 +291,7 @@ static struct entry *next_to_expire(struct db **db_out, unsigned tiers) {
     return best;
 }
 
-struct entry *evict__choose(unsigned tiers, struct db **db_out) {
+static struct entry *choose_once(unsigned tiers, struct db **db_out) {
     switch (evict_config.policy) {
     case EVICT_NOEVICTION: return NULL;
     case EVICT_ALLKEYS_RANDOM:
@@ -302,9 +302,13 @@ struct entry *evict__choose(unsigned tiers, struct db **db_out) {
     case EVICT_VOLATILE_LRU:
     case EVICT_VOLATILE_LFU: break;
     }
-    /* A round may meet only candidates that are gone; a few more before giving up. */
+    return coldest_by_clock(db_out, tiers);
+}
+
+struct entry *evict__choose(unsigned tiers, struct db **db_out) {
+    /* A sample may meet nothing, or only candidates that are gone; a few more before giving up. */
     for (unsigned attempt = 0; attempt < 16; attempt++) {
-        struct entry *entry = coldest_by_clock(db_out, tiers);
+        struct entry *entry = choose_once(tiers, db_out);
         if (entry != NULL) return entry;
     }
     return NULL;

@@ -550,45 +550,35 @@ int db__bundle_visit(struct db *db, uint64_t ref, int (*visit)(struct entry *ent
     return result;
 }
 
-/* Bring every key of the bundle whose ${payload} this is into the table, as changed. */
-static void surface_records(struct db *db, uint64_t ref, struct bytes payload, unsigned count) {
-    struct record record;
-    size_t offset = COUNT_BYTES;
-    for (unsigned i = 0; i < count && record_next(payload, &offset, &record); i++) {
-        uint64_t hash = hash_key(record_key(&record));
-        if (db__cold_ref(db, hash) != ref) continue; /* BN4 */
-        uint64_t *slot = table_find(&db->table, hash, record_key(&record));
-        if (slot == NULL) slot = surface(db, hash, &record);
-        db__unbundle(db, hash, table_slot_entry(*slot));
-    }
+/* Into the table, as changed. */
+static void surface_record(struct db *db, uint64_t hash, const struct record *record) {
+    uint64_t *slot = table_find(&db->table, hash, record_key(record));
+    if (slot == NULL) slot = surface(db, hash, record);
+    db__unbundle(db, hash, table_slot_entry(*slot));
 }
 
-/* Evict every key of the bundle whose ${payload} this is. */
-static void evict_records(struct db *db, uint64_t ref, struct bytes payload, unsigned count) {
-    struct record record;
-    size_t offset = COUNT_BYTES;
-    for (unsigned i = 0; i < count && record_next(payload, &offset, &record); i++) {
-        uint64_t hash = hash_key(record_key(&record));
-        if (db__cold_ref(db, hash) != ref) continue; /* BN4 */
-        uint64_t *slot = table_find(&db->table, hash, record_key(&record));
-        if (slot != NULL) continue; /* in use: not the coldest */
-        slot = surface(db, hash, &record);
-        db__evict(db, table_slot_entry(*slot));
-    }
+static void evict_record(struct db *db, uint64_t hash, const struct record *record) {
+    if (table_find(&db->table, hash, record_key(record)) != NULL) return; /* in use: not the coldest */
+    db__evict(db, table_slot_entry(*surface(db, hash, record)));
 }
 
-/* Call ${work} for a copy of bundle ${ref}, since the record may go with the last of its keys. Its bytes, 0
- * if it cannot be read. */
+/* Call ${work} for each live record of bundle ${ref}, in a copy, since it may go with the last of its keys.
+ * Its bytes, 0 if it cannot be read. */
 static size_t for_records(struct db *db, uint64_t ref,
-                          void (*work)(struct db *db, uint64_t ref, struct bytes payload, unsigned count)) {
+                          void (*work)(struct db *db, uint64_t hash, const struct record *record)) {
     struct bytes payload;
+    struct record record;
+    size_t offset = COUNT_BYTES;
     unsigned count;
     struct fault_set *set = fault_suspend();
     int error = bundle_read(ref, &payload, &count);
     if (error == 0) {
         uint8_t *copy = memory_alloc(payload.size);
         memcpy(copy, payload.data, payload.size);
-        work(db, ref, bytes_of(copy, payload.size), count);
+        for (unsigned i = 0; i < count && record_next(bytes_of(copy, payload.size), &offset, &record); i++) {
+            uint64_t hash = hash_key(record_key(&record));
+            if (db__cold_ref(db, hash) == ref) work(db, hash, &record); /* BN4 */
+        }
         memory_free(copy);
     }
     fault_resume(set);
@@ -605,12 +595,12 @@ uint64_t evict__bundle(void) {
     }
     if (db == NULL || !cold_index_random(&db->cold, &position, &ref)) return 0;
     uint64_t evicted = db_stats.evicted_keys;
-    size_t bytes = for_records(db, ref, evict_records);
+    size_t bytes = for_records(db, ref, evict_record);
     return db_stats.evicted_keys > evicted ? bytes : 0;
 }
 
 void db__bundle_empty(struct db *db, uint64_t ref) {
-    (void)for_records(db, ref, surface_records);
+    (void)for_records(db, ref, surface_record);
 }
 
 void db__bundle_forget(struct db *db) {
